@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 from pydantic_settings import (
@@ -118,6 +117,8 @@ def _config_file() -> str:
     return os.environ.get("SEBAGO_CONFIG", "sebago.toml")
 
 
-def load(**overrides: Any) -> Settings:
+def load(**overrides: object) -> Settings:
     """Read the settings; `overrides` are what the command line gave (None: not given)."""
-    return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    return Settings.model_validate(
+        {name: value for name, value in overrides.items() if value is not None}
+    )
