@@ -243,6 +243,20 @@ class OperatorsFault(SebagoError):
     http_status = 400
 
 
+class BadValue(OperatorsFault):
+    """An argument is not of the form that it must have: usage, the command exits with 2."""
+
+    code = "bad-value"
+    title = "Not a valid value"
+
+
+class NotRegistered(OperatorsFault):
+    """The login, token id or AE title is not registered."""
+
+    code = "not-registered"
+    title = "Not registered"
+
+
 class UnknownFacility(OperatorsFault):
     """The facility code is not registered."""
 
