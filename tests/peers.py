@@ -71,17 +71,17 @@ class Running:
         log: Path,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
-        own_stdout: bool = False,
+        stdout: Path | None = None,
     ) -> None:
-        """Start `argv`; its output goes to `log` (with `own_stdout`, only what is on stderr)."""
+        """Start `argv`; its output is appended to `log`, or what is on stdout to `stdout`."""
         self.argv = [str(part) for part in argv]
         self.log = log
-        with log.open("ab") as out:
+        with log.open("ab") as err, (stdout or log).open("ab") as out:
             self.process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if own_stdout else out,
-                stderr=out,
+                stdout=out,
+                stderr=err,
                 env=dict(env) if env is not None else None,
                 cwd=folder,
                 start_new_session=True,
@@ -113,9 +113,7 @@ class Running:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(timeout=30)
-        # Zombies whose parent is gone are reaped by init; they hold no file and no port.
-        psutil.wait_procs([p for p in tree if p.pid != self.pid], timeout=10)
-        self._close_pipe()
+        _wait_gone(tree, timeout_s=10)
 
     def stop(self, *, grace_s: float = 5.0) -> int:
         """SIGTERM, then SIGKILL for what is left after `grace_s`. Returns the exit status."""
@@ -124,16 +122,14 @@ class Running:
             self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=grace_s)
-        _, left = psutil.wait_procs([p for p in tree if p.pid != self.pid], timeout=1)
+        left = _wait_gone(tree, timeout_s=1)
         if self.alive() or left:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-        status = self.process.wait(timeout=30)
-        self._close_pipe()
-        return status
+        return self.process.wait(timeout=30)
 
     def tail(self, size: int = 2000) -> str:
         """The end of its log."""
@@ -153,9 +149,27 @@ class Running:
                 raise DidNotStart(f"{what} was not ready after {timeout_s} s:\n{self.tail()}")
             time.sleep(0.05)
 
-    def _close_pipe(self) -> None:
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+
+def _wait_gone(processes: Sequence[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
+    """Wait for processes that are not our children; those that still run after `timeout_s`.
+
+    One that has ended and whom nobody has reaped yet holds no file and no port: it is gone.
+    """
+    until = time.monotonic() + timeout_s
+    left = list(processes)
+    while left:
+        left = [process for process in left if _runs(process)]
+        if time.monotonic() > until:
+            break
+        time.sleep(0.01)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

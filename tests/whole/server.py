@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import selectors
 import subprocess
 import sys
 import time
@@ -71,6 +70,8 @@ class Server:
     running: Running | None = None
     tokens: dict[str, Tokens] = field(default_factory=dict)
     ready_after_s: float = 0.0
+    _said_from: int = 0
+    _started: float = 0.0
 
     def __post_init__(self) -> None:
         """Make the folders; start nothing."""
@@ -88,6 +89,11 @@ class Server:
     def log(self) -> Path:
         """What the server writes on stderr."""
         return self.folder / "serve.log"
+
+    @property
+    def stdout(self) -> Path:
+        """What the server writes on stdout. A file: a pipe that nobody reads would stop it."""
+        return self.folder / "serve.out"
 
     @property
     def url(self) -> str:
@@ -180,8 +186,11 @@ class Server:
         argv += ["--dimse", f"127.0.0.1:{self.dimse_port}"]
         if self.workers is not None:
             argv += ["--workers", str(self.workers)]
+        self.stdout.touch()
+        self._said_from = self.stdout.stat().st_size
+        self._started = time.monotonic()
         self.running = Running(
-            argv, log=self.log, env=self.env, folder=self.folder, own_stdout=True
+            argv, log=self.log, env=self.env, folder=self.folder, stdout=self.stdout
         )
         if wait:
             self.wait_ready(timeout_s=timeout_s)
@@ -193,24 +202,21 @@ class Server:
             DidNotStart: it ended, or said nothing in time.
         """
         running = self._running()
-        stdout = running.process.stdout
-        if stdout is None:
-            raise DidNotStart("sebago serve was started without a pipe")
-        began = time.monotonic()
-        said = b""
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(stdout, selectors.EVENT_READ)
-            while b"ready" not in said.split(b"\n")[:-1]:
-                left = began + timeout_s - time.monotonic()
-                if left <= 0 or not waiting.select(left):
-                    running.kill()
-                    raise DidNotStart(f"sebago serve: not ready in {timeout_s} s\n{running.tail()}")
-                got = os.read(stdout.fileno(), 4096)
-                if not got:
-                    running.kill()
-                    raise DidNotStart(f"sebago serve ended before `ready`:\n{running.tail()}")
-                said = (said + got)[-8192:]
-        self.ready_after_s = time.monotonic() - began
+        while not self.is_ready():
+            if not running.alive():
+                running.kill()
+                raise DidNotStart(f"sebago serve ended before `ready`:\n{running.tail()}")
+            if time.monotonic() > self._started + timeout_s:
+                running.kill()
+                raise DidNotStart(f"sebago serve: not ready in {timeout_s} s\n{running.tail()}")
+            time.sleep(0.01)
+        self.ready_after_s = time.monotonic() - self._started
+
+    def is_ready(self) -> bool:
+        """Whether the server has printed `ready` since it was last started."""
+        with self.stdout.open("rb") as said:
+            said.seek(self._said_from)
+            return b"ready" in said.read().splitlines()
 
     def _running(self) -> Running:
         if self.running is None:
