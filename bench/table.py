@@ -42,6 +42,8 @@ class Row:
     unit: str
     higher_is_better: bool = True
     goals: tuple[Goal, ...] = ()
+    most: bool = False
+    """The most of all samples counts, not their median: memory."""
     samples: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -50,9 +52,11 @@ class Row:
         self.samples.setdefault(target, []).append(value)
 
     def median(self, target: str) -> float | None:
-        """Median of the rounds; None where nothing was measured."""
+        """Median of the rounds (or the most); None where nothing was measured."""
         values = self.samples.get(target)
-        return statistics.median(values) if values else None
+        if not values:
+            return None
+        return max(values) if self.most else statistics.median(values)
 
     def verdicts(self) -> list[Verdict]:
         """Every goal with what was measured."""
@@ -62,7 +66,7 @@ class Row:
         mine = self.median(SEBAGO)
         sign = ">=" if self.higher_is_better else "<="
         if not goal.peer:
-            text = f"{sign} {goal.factor:g} {self.unit}"
+            text = f"{sign} {figure(goal.factor)} {self.unit}"
             if mine is None:
                 return Verdict(text, "", "-")
             return Verdict(text, figure(mine), self._word(mine, goal.factor))
@@ -90,8 +94,8 @@ def cell(row: Row, target: str) -> str:
     values = row.samples.get(target)
     if not values:
         return ""
-    middle = figure(statistics.median(values))
-    if len(values) == 1:
+    middle = figure(max(values) if row.most else statistics.median(values))
+    if row.most or len(values) == 1:
         return middle
     return f"{middle} [{figure(min(values))}-{figure(max(values))}]"
 
