@@ -1,1 +1,31 @@
-"""journal."""
+"""The journal: received data sets, durable before anybody is told so.
+
+Files in one folder per writing process; it knows nothing of DICOM or SQL. `record` is the format,
+`writer` the group commit, `spool` takes objects in as they arrive, `reader` hands them out, `replay`
+brings them up again after a crash and looks for damage.
+"""
+
+from sebago.journal.entry import Entry, Position
+from sebago.journal.reader import Reader
+from sebago.journal.release import SegmentFile, release, segment_list
+from sebago.journal.replay import Checked, Finding, Replayed, What, check, replay
+from sebago.journal.spool import Spool, Spooled
+from sebago.journal.writer import Journal
+
+__all__ = [
+    "Checked",
+    "Entry",
+    "Finding",
+    "Journal",
+    "Position",
+    "Reader",
+    "Replayed",
+    "SegmentFile",
+    "Spool",
+    "Spooled",
+    "What",
+    "check",
+    "release",
+    "replay",
+    "segment_list",
+]

@@ -1,0 +1,222 @@
+"""Reading data sets out of the journal by position, from any process, also while it is written.
+
+A segment that a reader has open carries its shared `flock`; a recycled life begins only under an
+exclusive one. So a view of a data set stays right for as long as anybody holds it, also when its segment
+was released meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+from sebago.errors import Damaged
+from sebago.journal.entry import Position
+from sebago.journal.folder import State, lock_for_reading, segment_path
+from sebago.journal.record import (
+    HEADER_BYTES,
+    HEADER_COPY,
+    BadHeader,
+    RecordHeader,
+    RecordKind,
+    decode_record,
+    decode_segment,
+)
+
+OPEN_SEGMENTS = 64
+
+
+def open_segment(folder: Path, number: int) -> int:
+    """A descriptor of an open or sealed segment, kept from being written over while it is open.
+
+    Raises:
+        FileNotFoundError: there is no such segment (any more).
+    """
+    # It may be sealed, and so renamed, between two tries.
+    for state in (State.SEALED, State.OPEN, State.SEALED):
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(segment_path(folder, number, state), os.O_RDONLY | os.O_CLOEXEC)
+            if lock_for_reading(fd):
+                return fd
+            os.close(fd)
+    raise FileNotFoundError(f"there is no journal segment {folder.name}/{number}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Open:
+    fd: int
+    content: mmap.mmap
+    nonce: bytes | None
+    """None where both copies of the segment header are damaged: records are then checked without."""
+
+    def __del__(self) -> None:
+        # The mapping keeps the lock while views of it live; the descriptor is not needed for that.
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+class Reader:
+    """Data sets by position. Any number of threads; keeps the segments it used last open."""
+
+    def __init__(self, root: Path, *, open_segments: int = OPEN_SEGMENTS) -> None:
+        self._root = root
+        self._limit = open_segments
+        self._lock = threading.Lock()
+        self._open: OrderedDict[tuple[str, int], _Open] = OrderedDict()
+
+    def view(self, position: Position) -> memoryview:
+        """The data set, read only, mapped into memory: nothing is copied or read ahead of use.
+
+        It stays right for as long as it is held. A disk that cannot read a page ends the process, as it
+        does with any mapping; `read` raises instead.
+
+        Raises:
+            Damaged: there is no such record at that position.
+        """
+        found = self._segment(position)
+        self._header(found, position)
+        return memoryview(found.content)[position.offset : position.offset + position.length]
+
+    def read(self, position: Position) -> bytes:
+        """A copy of the data set.
+
+        Raises:
+            Damaged: there is no such record at that position, or the disk cannot read it.
+        """
+        found = self._segment(position)
+        self._header(found, position)
+        try:
+            data = os.pread(found.fd, position.length, position.offset)
+            while len(data) < position.length:  # one call reads no more than 2 GiB
+                more = os.pread(found.fd, position.length - len(data), position.offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise Damaged(f"{_name(position)} cannot be read: {error.strerror}") from error
+        return data
+
+    @contextlib.contextmanager
+    def fd(self, position: Position) -> Iterator[int]:
+        """A descriptor of the segment file, for `preadv` and `sendfile` from `position.offset` on.
+
+        It is the caller's for the length of the block.
+        """
+        found = self._segment(position)
+        self._header(found, position)
+        fd = os.dup(found.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def provenance(self, position: Position) -> bytes:
+        """The provenance that was committed with the data set. Raises Damaged."""
+        found = self._segment(position)
+        header = self._header(found, position)
+        start = header.provenance_offset
+        return bytes(found.content[start : start + header.provenance_bytes])
+
+    def verify(self, position: Position, digest: bytes) -> None:
+        """Read every byte of the data set and compare.
+
+        Raises:
+            Damaged: its BLAKE3 is not `digest`.
+        """
+        view = self.view(position)
+        if blake3(view).digest() != digest:
+            raise Damaged(f"{_name(position)} does not agree with its digest")
+
+    def close(self) -> None:
+        """Let all segments go; views that are held stay good."""
+        with self._lock:
+            self._open.clear()
+
+    def _header(self, found: _Open, position: Position) -> RecordHeader:
+        """The record's header, once it is sure that this is the record. About 3 us."""
+        raw = found.content[position.record : position.offset]
+        try:
+            header = decode_record(raw, position.record)
+        except BadHeader as error:
+            raise Damaged(f"{_name(position)}: {error}") from error
+        if (
+            header.segment != position.segment
+            or header.data_bytes != position.length
+            or header.kind != RecordKind.DATA
+            or (found.nonce is not None and header.nonce != found.nonce)
+            or position.end > len(found.content)
+        ):
+            raise Damaged(f"{_name(position)}: another record lies there")
+        return header
+
+    def _segment(self, position: Position) -> _Open:
+        key = (position.writer, position.segment)
+        with self._lock:
+            found = self._open.get(key)
+            if found is not None and position.end <= len(found.content):
+                self._open.move_to_end(key)
+                return found
+        fresh = self._load(position)
+        with self._lock:
+            self._open[key] = fresh
+            self._open.move_to_end(key)
+            while len(self._open) > self._limit:
+                self._open.popitem(last=False)
+        return fresh
+
+    def _load(self, position: Position) -> _Open:
+        self.forget_released()
+        try:
+            fd = open_segment(self._root / position.writer, position.segment)
+        except FileNotFoundError as error:
+            raise Damaged(str(error)) from error
+        try:
+            content = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            os.close(fd)
+            raise Damaged(f"{_name(position)} cannot be read: {error}") from error
+        found = _Open(fd, content, nonce_of(content))
+        # Between the opening and its lock the file may have begun another life.
+        if found.nonce is not None and not _is_number(content, position.segment):
+            raise Damaged(f"there is no journal segment {position.writer}/{position.segment}")
+        return found
+
+    def forget_released(self) -> None:
+        """Let go of segments that were released, so that they may be written over."""
+        with self._lock:
+            for key in [key for key in self._open if not self._is_there(key)]:
+                del self._open[key]
+
+    def _is_there(self, key: tuple[str, int]) -> bool:
+        writer, number = key
+        return any(
+            segment_path(self._root / writer, number, state).exists()
+            for state in (State.SEALED, State.OPEN, State.SEALED)
+        )
+
+
+def nonce_of(content: bytes | mmap.mmap) -> bytes | None:
+    """The nonce by either copy of the segment header; None if both are damaged."""
+    for at in (0, HEADER_COPY):
+        with contextlib.suppress(BadHeader):
+            return decode_segment(content[at : at + HEADER_BYTES]).nonce
+    return None
+
+
+def _is_number(content: mmap.mmap, number: int) -> bool:
+    for at in (0, HEADER_COPY):
+        with contextlib.suppress(BadHeader):
+            return decode_segment(content[at : at + HEADER_BYTES]).number == number
+    return False
+
+
+def _name(position: Position) -> str:
+    return f"journal record {position.writer}/{position.segment} at {position.record}"

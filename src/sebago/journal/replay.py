@@ -1,0 +1,350 @@
+"""Walking segments: replay after a crash, and the search for damage.
+
+**Torn or damaged?** Every record header says how far the segment was synced when it was written; call
+the highest such mark of a segment its floor (the caller's own watermark counts too, and an end mark
+puts it at the end). A bad record below the floor was once whole: it is damage, it is reported, and
+what comes after it is still found. A bad record at or above the floor belongs to the last batch, whose
+sync never returned or was never heard of: the walk ends there. If it bears traces of this life, that
+is reported too, as torn: after a crash it is expected; without one it is damage of the last batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from blake3 import blake3
+
+from sebago.errors import Damaged
+from sebago.journal.entry import Position
+from sebago.journal.folder import (
+    State,
+    is_live,
+    number_of,
+    read_cut,
+    segment_files,
+    writer_folders,
+)
+from sebago.journal.reader import open_segment
+from sebago.journal.record import (
+    FIRST_RECORD,
+    HEADER_BYTES,
+    HEADER_COPY,
+    PROVENANCE_BYTES_MAX,
+    RECORD_ALIGN,
+    RECORD_MAGIC,
+    BadHeader,
+    RecordHeader,
+    RecordKind,
+    SegmentHeader,
+    bears_nonce,
+    decode_record,
+    decode_segment,
+    up,
+)
+from sebago.journal.segment import position_of
+
+_CHUNK = 1024 * 1024
+
+
+class What(StrEnum):
+    """Kinds of findings."""
+
+    DAMAGE = "damage"
+    """Bytes that were once acknowledged cannot be read back."""
+    TORN = "torn"
+    """A last batch that was not finished; expected after a crash, and only then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be in one segment."""
+
+    what: What
+    writer: str
+    segment: int
+    start: int
+    """Offset of the first byte concerned."""
+    end: int
+    """Offset behind the last one."""
+    detail: str
+
+    def __str__(self) -> str:
+        where = f"journal segment {self.writer}/{self.segment}, bytes {self.start} to {self.end}"
+        return f"{where}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One record that is whole: its digest was computed again and agrees."""
+
+    position: Position
+    digest: bytes
+    provenance: bytes
+    received_us: int
+
+
+def _raise_damage(finding: Finding) -> None:
+    if finding.what is What.DAMAGE:
+        raise Damaged(str(finding), do="run `sebago verify`")
+
+
+def replay(
+    root: Path,
+    since: Mapping[tuple[str, int], int],
+    *,
+    found: Callable[[Finding], None] = _raise_damage,
+) -> Iterator[Replayed]:
+    """Every whole record that lies behind its segment's watermark, in order within each writer.
+
+    Segments that a living process is writing just now are left to it. What is yielded is on the disk,
+    not only in the page cache that a killed process left behind.
+
+    Args:
+        root: the journal folder.
+        since: by writer and segment, how far the index knows it (`Position.end`).
+        found: told of damage and torn tails as they are met. Unless given, damage is raised.
+
+    Raises:
+        Damaged: unless `found` is given.
+        OSError: a segment cannot be opened or synced.
+    """
+    for folder in writer_folders(root):
+        live = is_live(folder)
+        for path in segment_files(folder):
+            if live and path.suffix == State.OPEN:
+                continue
+            start = since.get((folder.name, number_of(path)), FIRST_RECORD)
+            with _opened(folder, number_of(path), start) as walk:
+                if walk is not None and walk.prepare(found):
+                    yield from walk.records(found)
+
+
+@dataclass(slots=True)
+class Checked:
+    """What `check` read."""
+
+    segments: int = 0
+    records: int = 0
+    data_bytes: int = 0
+
+
+def check(
+    root: Path,
+    known: Mapping[tuple[str, int], int],
+    *,
+    found: Callable[[Finding], None],
+) -> Checked:
+    """Read every byte of every record of every segment, and tell of all that is not as it should be.
+
+    May run beside living writers: of their open segments it reads what is there.
+    `known` is as `since` in `replay`; here it tells up to where records must be.
+    """
+    checked = Checked()
+    for folder in writer_folders(root):
+        for path in segment_files(folder):
+            number = number_of(path)
+            with _opened(folder, number, FIRST_RECORD) as walk:
+                if walk is None:
+                    continue  # released meanwhile
+                checked.segments += 1
+                walk.floor = known.get((folder.name, number), FIRST_RECORD)
+                if walk.identify(found):
+                    for record in walk.records(found):
+                        checked.records += 1
+                        checked.data_bytes += record.position.length
+    return checked
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, number: int, start: int) -> Iterator[_Walk | None]:
+    try:
+        fd = open_segment(folder, number)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        limit = read_cut(folder / f"{number:010d}{State.SEALED}")
+        yield _Walk(fd, folder.name, number, start, limit)
+    finally:
+        os.close(fd)
+
+
+class _Walk:
+    """A walk along one segment file."""
+
+    def __init__(self, fd: int, writer: str, number: int, start: int, limit: int | None) -> None:
+        self.fd = fd
+        self.writer = writer
+        self.number = number
+        self.at = start
+        self.floor = start
+        """What lies before this offset was synced once."""
+        self.file_bytes = os.fstat(fd).st_size
+        self.limit = self.file_bytes if limit is None else min(limit, self.file_bytes)
+        """Nothing from here on counts."""
+        self.nonce = b""
+        self._looked_ahead = False
+
+    def prepare(self, found: Callable[[Finding], None]) -> bool:
+        """Whether there is anything to replay; if so it is on the disk afterwards."""
+        if not self.identify(found):
+            return False
+        header = self._header(self.at)
+        if header is not None and header.kind is RecordKind.END:
+            return False
+        # A killed process leaves pages that were never synced, a failed sync pages that never will
+        # be: write the former, and drop both from the cache, so that the disk itself is read.
+        os.fdatasync(self.fd)
+        os.posix_fadvise(self.fd, self.at, 0, os.POSIX_FADV_DONTNEED)
+        return True
+
+    def identify(self, found: Callable[[Finding], None]) -> bool:
+        """Read the segment header; False if nothing can be told of the file."""
+        block = self._read(0, FIRST_RECORD)
+        good: list[SegmentHeader] = []
+        for at in (0, HEADER_COPY):
+            try:
+                header = decode_segment(block[at : at + HEADER_BYTES])
+            except BadHeader as error:
+                found(self._finding(What.DAMAGE, at, at + HEADER_BYTES, str(error)))
+            else:
+                good.append(header)
+        if good:
+            self.nonce = good[0].nonce
+            if good[0].number == self.number:
+                return True
+            detail = f"its header says it is segment {good[0].number}"
+            found(self._finding(What.DAMAGE, 0, self.file_bytes, detail))
+            return False
+        # The first record of this life names the nonce too; one of a former life has another number.
+        try:
+            first = decode_record(self._read(FIRST_RECORD, HEADER_BYTES), FIRST_RECORD)
+        except BadHeader:
+            return False
+        self.nonce = first.nonce
+        return first.segment == self.number
+
+    def records(self, found: Callable[[Finding], None]) -> Iterator[Replayed]:
+        """Whole records from here on; everything else is told to `found`."""
+        while self.at + HEADER_BYTES <= self.limit:
+            header = self._header(self.at)
+            if header is None:
+                if not self._skip(found):
+                    return
+                continue
+            self.floor = max(self.floor, header.synced)
+            if header.kind is RecordKind.END:
+                self.at = header.end
+                break
+            record, why = self._content(header)
+            if record is not None:
+                self.at = header.end
+                yield record
+                continue
+            self._look_ahead()
+            if header.offset >= self.floor:
+                found(self._finding(What.TORN, header.offset, header.end, why))
+                return
+            found(self._finding(What.DAMAGE, header.offset, header.end, why))
+            self.at = header.end
+        if self.at < self.floor:
+            detail = "the file is shorter than what was once written to it"
+            found(self._finding(What.DAMAGE, self.at, self.floor, detail))
+
+    def _content(self, header: RecordHeader) -> tuple[Replayed | None, str]:
+        """Read a record whole; or say what is wrong with it."""
+        hasher = blake3()
+        try:
+            for chunk in self._chunks(header.data_offset, header.data_bytes):
+                hasher.update(chunk)
+            provenance = self._read(header.provenance_offset, header.provenance_bytes)
+        except OSError as error:
+            return None, f"the disk cannot read it: {error.strerror}"
+        if hasher.digest() != header.digest:
+            return None, "the data set does not agree with its digest"
+        if zlib.crc32(provenance) != header.provenance_crc:
+            return None, "the provenance does not agree with its checksum"
+        position = position_of(header, self.writer)
+        return Replayed(position, header.digest, provenance, header.received_us), ""
+
+    def _skip(self, found: Callable[[Finding], None]) -> bool:
+        """There is no record here: go on behind the damage, or tell that this is the end."""
+        self._look_ahead()
+        start = self.at
+        if start >= self.floor:
+            if bears_nonce(self._read(start, HEADER_BYTES), self.nonce):
+                detail = "a record header does not agree with its checksum"
+                found(self._finding(What.TORN, start, start + HEADER_BYTES, detail))
+            return False
+        following = self._next_header(start + RECORD_ALIGN)
+        self.at = self.limit if following is None else following.offset
+        found(self._finding(What.DAMAGE, start, max(self.at, self.floor), "no record can be read"))
+        return following is not None
+
+    def _look_ahead(self) -> None:
+        """Learn the floor from all headers that are still to come; once a segment."""
+        if self._looked_ahead:
+            return
+        self._looked_ahead = True
+        header = self._next_header(self.at + RECORD_ALIGN)
+        while header is not None:
+            self.floor = max(self.floor, header.synced)
+            following = self._header(header.end)
+            header = following or self._next_header(header.offset + RECORD_ALIGN)
+
+    def _header(self, at: int) -> RecordHeader | None:
+        """The header of this life at `at`, if the record that it begins lies within the file."""
+        try:
+            return self._decode(self._read(at, HEADER_BYTES), at)
+        except OSError:
+            return None
+
+    def _decode(self, raw: bytes, at: int) -> RecordHeader | None:
+        try:
+            header = decode_record(raw, at)
+        except BadHeader:
+            return None
+        mine = header.nonce == self.nonce and header.segment == self.number
+        fits = header.end <= self.limit and header.provenance_bytes <= PROVENANCE_BYTES_MAX
+        return header if mine and fits else None
+
+    def _next_header(self, start: int) -> RecordHeader | None:
+        """The first header of this life at or behind `start`."""
+        at = up(start, RECORD_ALIGN)
+        overlap = HEADER_BYTES - 1
+        while at < self.limit:
+            try:
+                block = self._read(at, min(_CHUNK, self.limit - at))
+            except OSError:
+                at += _CHUNK
+                continue
+            hit = block.find(RECORD_MAGIC)
+            while hit >= 0:
+                if (at + hit) % RECORD_ALIGN == 0:
+                    header = self._header(at + hit)
+                    if header is not None:
+                        return header
+                hit = block.find(RECORD_MAGIC, hit + 1)
+            at += max(len(block) - overlap, RECORD_ALIGN)
+        return None
+
+    def _chunks(self, offset: int, length: int) -> Iterator[bytes]:
+        end = offset + length
+        while offset < end:
+            chunk = self._read(offset, min(_CHUNK, end - offset))
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.fd, length, offset)
+
+    def _finding(self, what: What, start: int, end: int, detail: str) -> Finding:
+        return Finding(what, self.writer, self.number, start, end, detail)

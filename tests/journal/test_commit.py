@@ -1,0 +1,72 @@
+"""What commit promises: order, completeness, and what is on the disk when it returns."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sebago.journal import Entry, Reader, replay
+from tests.journal.entries import entry, kept, open_journal
+
+
+def test_what_was_committed_is_read_back_byte_for_byte(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    datas = [b"", b"a", bytes(range(256)) * 16, b"x" * 60_000]
+    entries = kept(journal, *datas)
+    reader = Reader(tmp_path)
+    for found, data in zip(entries, datas, strict=True):
+        assert found.position is not None
+        assert reader.read(found.position) == data
+        assert reader.view(found.position) == data
+        assert reader.provenance(found.position) == found.provenance
+        reader.verify(found.position, found.digest)
+    reader.close()
+    journal.close()
+
+
+def test_a_thousand_commits_at_once_are_all_kept_and_reach_the_index_in_journal_order(
+    tmp_path: Path,
+) -> None:
+    seen: list[Entry] = []
+    journal = open_journal(tmp_path, seen.extend)
+    entries = [entry(number.to_bytes(4, "big") * 300) for number in range(1000)]
+
+    def commit(mine: Sequence[Entry]) -> None:
+        for one in mine:
+            journal.commit([one])
+            assert one.error is None
+            assert one in seen  # through the second stage before commit returns
+
+    threads = [threading.Thread(target=commit, args=(entries[n::20],)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    assert set(map(id, seen)) == set(map(id, entries))
+    places = [(e.position.segment, e.position.offset) for e in seen if e.position]
+    assert places == sorted(places)
+    assert [r.position for r in replay(tmp_path, {})] == [e.position for e in seen]
+
+
+def test_what_the_second_stage_raises_is_the_error_of_exactly_that_batch(tmp_path: Path) -> None:
+    def refuse(batch: Sequence[Entry]) -> None:
+        if any(one.note == "bad" for one in batch):
+            raise LookupError("the index is away")
+
+    journal = open_journal(tmp_path, refuse)
+    bad = [entry(b"1", note="bad"), entry(b"2")]
+    journal.commit(bad)
+    assert all(isinstance(one.error, LookupError) for one in bad)
+    kept(journal, b"3")
+    journal.close()
+
+
+def test_an_entry_that_breaks_the_rules_is_the_callers_mistake(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    with pytest.raises(ValueError, match="provenance"):
+        journal.commit([entry(b"1", provenance=bytes(65_537))])
+    journal.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        journal.commit([entry(b"1")])
