@@ -19,7 +19,7 @@ from typing import ClassVar
 
 
 class SebagoError(Exception):
-    """Root of the tree. `str(error)` is what happened and why; `do` is what helps."""
+    """Root of the tree. `str(error)` is what happened, `why` the cause, `do` what helps."""
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something failed inside the archive"
@@ -28,9 +28,10 @@ class SebagoError(Exception):
     """PS3.7 annex C; 0110 is 'processing failure'. Also the STOW FailureReason (0008,1197)."""
     retry_after_s: ClassVar[int | None] = None
 
-    def __init__(self, detail: str, *, do: str = "") -> None:
+    def __init__(self, detail: str, *, why: str = "", do: str = "") -> None:
         super().__init__(detail)
         self.detail = detail
+        self.why = why
         self.do = do
 
 
@@ -189,6 +190,13 @@ class IndexAway(TryLater):
     title = "The index does not answer"
 
 
+class PeerAway(TryLater):
+    """A DICOM peer refused or ended an association, went silent, or cannot be reached."""
+
+    code = "peer-away"
+    title = "The other system does not answer"
+
+
 # --- damaged ------------------------------------------------------------------------------------
 
 
@@ -210,8 +218,8 @@ class Denied(SebagoError):
     http_status = 403
     dimse_status = 0x0124  # Refused: not authorized, PS3.7 annex C
 
-    def __init__(self, detail: str, *, reason: str = "denied", do: str = "") -> None:
-        super().__init__(detail, do=do)
+    def __init__(self, detail: str, *, reason: str = "denied", why: str = "", do: str = "") -> None:
+        super().__init__(detail, why=why, do=do)
         self.reason = reason
 
 

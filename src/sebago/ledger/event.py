@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 BODY_BYTES_MAX: Final = 64 * 1024
+TEXT_CHARS_MAX: Final = 256
 
 
 class Kind(StrEnum):
@@ -78,7 +79,9 @@ def encode_body(body: Mapping[str, Any]) -> str:
     """
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     if len(text) > BODY_BYTES_MAX:
-        raise ValueError(f"an event's body of {len(text):,} bytes is longer than {BODY_BYTES_MAX:,}")
+        raise ValueError(
+            f"an event's body of {len(text):,} bytes is longer than {BODY_BYTES_MAX:,}"
+        )
     return text
 
 
