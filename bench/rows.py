@@ -136,7 +136,7 @@ def define(key: str) -> Row:
             key, "largest process, idle, RSS", "MiB", False, (Goal(150),), most=True
         ),
         "memory-work": Row(
-            key, "largest process, at work, RSS", "MiB", False, (Goal(memory_goal),)
+            key, "largest process, at work, RSS", "MiB", False, (Goal(memory_goal),), most=True
         ),
         "memory-pss": Row(key, "all processes, at work, PSS", "MiB", False, most=True),
     }[key]
