@@ -27,6 +27,7 @@ def open_journal(
         "segment_bytes": 256 * 1024,
         "reserve_bytes": 0,
         "inline_bytes_max": 64 * 1024,
+        "spares": 0,
         "queue_bytes_max": 64 * 1024 * 1024,
     }
     return Journal.open(root, then=then, **(values | options))

@@ -11,6 +11,7 @@ import contextlib
 import mmap
 import os
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from sebago.journal.record import (
     BadHeader,
     RecordHeader,
     RecordKind,
+    SegmentHeader,
     decode_record,
     decode_segment,
 )
@@ -93,16 +95,19 @@ class Reader:
         """
         found = self._segment(position)
         self._header(found, position)
+        data = bytearray(position.length)
+        rest = memoryview(data)
+        at = position.offset
         try:
-            data = os.pread(found.fd, position.length, position.offset)
-            while len(data) < position.length:  # one call reads no more than 2 GiB
-                more = os.pread(found.fd, position.length - len(data), position.offset + len(data))
-                if not more:
-                    break
-                data += more
+            while rest:  # one call reads no more than 2 GiB
+                count = os.preadv(found.fd, [rest], at)
+                if not count:
+                    raise Damaged(f"{_name(position)}: the file ends before it")
+                rest = rest[count:]
+                at += count
         except OSError as error:
             raise Damaged(f"{_name(position)} cannot be read: {error.strerror}") from error
-        return data
+        return bytes(data)
 
     @contextlib.contextmanager
     def fd(self, position: Position) -> Iterator[int]:
@@ -122,8 +127,10 @@ class Reader:
         """The provenance that was committed with the data set. Raises Damaged."""
         found = self._segment(position)
         header = self._header(found, position)
-        start = header.provenance_offset
-        return bytes(found.content[start : start + header.provenance_bytes])
+        found_bytes = os.pread(found.fd, header.provenance_bytes, header.provenance_offset)
+        if zlib.crc32(found_bytes) != header.provenance_crc:
+            raise Damaged(f"{_name(position)}: its provenance does not agree with its checksum")
+        return found_bytes
 
     def verify(self, position: Position, digest: bytes) -> None:
         """Read every byte of the data set and compare.
@@ -142,10 +149,10 @@ class Reader:
 
     def _header(self, found: _Open, position: Position) -> RecordHeader:
         """The record's header, once it is sure that this is the record. About 3 us."""
-        raw = found.content[position.record : position.offset]
         try:
+            raw = os.pread(found.fd, HEADER_BYTES, position.record)
             header = decode_record(raw, position.record)
-        except BadHeader as error:
+        except (BadHeader, OSError) as error:
             raise Damaged(f"{_name(position)}: {error}") from error
         if (
             header.segment != position.segment
@@ -183,9 +190,10 @@ class Reader:
         except (OSError, ValueError) as error:
             os.close(fd)
             raise Damaged(f"{_name(position)} cannot be read: {error}") from error
-        found = _Open(fd, content, nonce_of(content))
+        header = read_segment_header(fd)
+        found = _Open(fd, content, header.nonce if header else None)
         # Between the opening and its lock the file may have begun another life.
-        if found.nonce is not None and not _is_number(content, position.segment):
+        if header is not None and header.number != position.segment:
             raise Damaged(f"there is no journal segment {position.writer}/{position.segment}")
         return found
 
@@ -203,19 +211,12 @@ class Reader:
         )
 
 
-def nonce_of(content: bytes | mmap.mmap) -> bytes | None:
-    """The nonce by either copy of the segment header; None if both are damaged."""
+def read_segment_header(fd: int) -> SegmentHeader | None:
+    """The segment header by either of its copies; None if both are damaged."""
     for at in (0, HEADER_COPY):
-        with contextlib.suppress(BadHeader):
-            return decode_segment(content[at : at + HEADER_BYTES]).nonce
+        with contextlib.suppress(BadHeader, OSError):
+            return decode_segment(os.pread(fd, HEADER_BYTES, at))
     return None
-
-
-def _is_number(content: mmap.mmap, number: int) -> bool:
-    for at in (0, HEADER_COPY):
-        with contextlib.suppress(BadHeader):
-            return decode_segment(content[at : at + HEADER_BYTES]).number == number
-    return False
 
 
 def _name(position: Position) -> str:

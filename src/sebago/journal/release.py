@@ -19,14 +19,8 @@ from sebago.journal.folder import (
     segment_path,
     writer_folders,
 )
-from sebago.journal.record import (
-    HEADER_BYTES,
-    HEADER_COPY,
-    BadHeader,
-    SegmentHeader,
-    SegmentKind,
-    decode_segment,
-)
+from sebago.journal.reader import read_segment_header
+from sebago.journal.record import SegmentKind
 
 FREE_FILES_MAX = 4
 """Files that a writer's folder keeps to be written over; more are deleted."""
@@ -100,23 +94,13 @@ def release(root: Path, writer: str, segment: int, *, disk: Disk | None = None) 
 
 def _is_full_length(path: Path) -> bool:
     """Whether the file still has the length it was allocated with: worth writing over."""
-    header = segment_header(path)
-    return (
-        header is not None
-        and header.kind is SegmentKind.SHARED
-        and header.file_bytes == path.stat().st_size
-    )
-
-
-def segment_header(path: Path) -> SegmentHeader | None:
-    """The segment header by either copy; None if both are damaged."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for at in (0, HEADER_COPY):
-            try:
-                return decode_segment(os.pread(fd, HEADER_BYTES, at))
-            except BadHeader:
-                continue
+        header = read_segment_header(fd)
+        return (
+            header is not None
+            and header.kind is SegmentKind.SHARED
+            and header.file_bytes == os.fstat(fd).st_size
+        )
     finally:
         os.close(fd)
-    return None

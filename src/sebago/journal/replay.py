@@ -154,11 +154,21 @@ def check(
                     continue  # released meanwhile
                 checked.segments += 1
                 walk.floor = known.get((folder.name, number), FIRST_RECORD)
-                if walk.identify(found):
-                    for record in walk.records(found):
+                # What a living writer is in the middle of looks like a torn tail.
+                tell = found if path.suffix == State.SEALED else _damage_only(found)
+                if walk.identify(tell):
+                    for record in walk.records(tell):
                         checked.records += 1
                         checked.data_bytes += record.position.length
     return checked
+
+
+def _damage_only(found: Callable[[Finding], None]) -> Callable[[Finding], None]:
+    def tell(finding: Finding) -> None:
+        if finding.what is What.DAMAGE:
+            found(finding)
+
+    return tell
 
 
 @contextlib.contextmanager
@@ -206,12 +216,11 @@ class _Walk:
 
     def identify(self, found: Callable[[Finding], None]) -> bool:
         """Read the segment header; False if nothing can be told of the file."""
-        block = self._read(0, FIRST_RECORD)
         good: list[SegmentHeader] = []
         for at in (0, HEADER_COPY):
             try:
-                header = decode_segment(block[at : at + HEADER_BYTES])
-            except BadHeader as error:
+                header = decode_segment(self._read(at, HEADER_BYTES))
+            except (BadHeader, OSError) as error:
                 found(self._finding(What.DAMAGE, at, at + HEADER_BYTES, str(error)))
             else:
                 good.append(header)
@@ -225,7 +234,7 @@ class _Walk:
         # The first record of this life names the nonce too; one of a former life has another number.
         try:
             first = decode_record(self._read(FIRST_RECORD, HEADER_BYTES), FIRST_RECORD)
-        except BadHeader:
+        except (BadHeader, OSError):
             return False
         self.nonce = first.nonce
         return first.segment == self.number
@@ -251,8 +260,13 @@ class _Walk:
             if header.offset >= self.floor:
                 found(self._finding(What.TORN, header.offset, header.end, why))
                 return
-            found(self._finding(What.DAMAGE, header.offset, header.end, why))
             self.at = header.end
+            # A living writer may have finished it between the two looks.
+            record, why = self._content(header)
+            if record is not None:
+                yield record
+            else:
+                found(self._finding(What.DAMAGE, header.offset, header.end, why))
         if self.at < self.floor:
             detail = "the file is shorter than what was once written to it"
             found(self._finding(What.DAMAGE, self.at, self.floor, detail))
@@ -282,9 +296,12 @@ class _Walk:
                 detail = "a record header does not agree with its checksum"
                 found(self._finding(What.TORN, start, start + HEADER_BYTES, detail))
             return False
-        following = self._next_header(start + RECORD_ALIGN)
+        following = self._next_header(start)
+        if following is not None and following.offset == start:
+            return True  # a living writer has finished it between the two looks
         self.at = self.limit if following is None else following.offset
-        found(self._finding(What.DAMAGE, start, max(self.at, self.floor), "no record can be read"))
+        end = self.floor if following is None else following.offset
+        found(self._finding(What.DAMAGE, start, end, "no record can be read"))
         return following is not None
 
     def _look_ahead(self) -> None:

@@ -36,11 +36,14 @@ from sebago.journal.folder import Folder
 from sebago.journal.record import FIRST_RECORD, PAGE, record_bytes, up
 from sebago.journal.segment import Segment
 from sebago.journal.space import Space
+from sebago.journal.spare import SpareMaker
 from sebago.journal.spool import Buffers, Spool, Spooled
 
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+IDLE_AFTER_S = 0.5
+"""So long after the last commit a spare segment may be worked on."""
 Then = Callable[[Sequence[Entry]], None]
 
 
@@ -76,8 +79,10 @@ class Journal:
         inline_bytes_max: int,
         queue_bytes_max: int,
         space: Space,
+        spares: int,
         then: Then,
         disk: Disk,
+        clock: Callable[[], float],
     ) -> None:
         """Use `Journal.open`."""
         self._folder = folder
@@ -86,6 +91,8 @@ class Journal:
         self._space = space
         self._then = then
         self._disk = disk
+        self._clock = clock
+        self._committed_s = clock()
         self._buffers = Buffers(inline_bytes_max)
         self._pid = os.getpid()
         self._closed = False
@@ -96,6 +103,16 @@ class Journal:
         self._waiting: list[_Ticket] = []
         self._waiting_bytes = 0
         self._synced: list[_Ticket] = []
+        self._spares = SpareMaker(
+            folder,
+            disk,
+            space,
+            file_bytes=segment_bytes,
+            count=spares,
+            is_idle=lambda: clock() - self._committed_s >= IDLE_AFTER_S,
+        )
+        if spares:
+            self._spares.start()
 
     @classmethod
     def open(
@@ -106,6 +123,7 @@ class Journal:
         reserve_bytes: int = 1024 * MIB,
         queue_bytes_max: int = 512 * MIB,
         inline_bytes_max: int = 8 * MIB,
+        spares: int = 1,
         then: Then,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -118,6 +136,7 @@ class Journal:
             reserve_bytes: free space on the disk below which everything is refused.
             queue_bytes_max: bytes that may wait for the sync before more are refused.
             inline_bytes_max: longer objects stream to a segment of their own.
+            spares: segments to be written with zeros ahead in idle time; 0 for a short-lived process.
             then: called with each synced batch in journal order, by one thread at a time. It may set
                 `error` of single entries. What it raises becomes the error of the whole batch.
             disk: for tests of failing disks.
@@ -134,8 +153,10 @@ class Journal:
             inline_bytes_max=inline_bytes_max,
             queue_bytes_max=queue_bytes_max,
             space=Space(disk, folder.path, reserve_bytes, clock),
+            spares=spares,
             then=then,
             disk=disk,
+            clock=clock,
         )
 
     @property
@@ -166,6 +187,7 @@ class Journal:
         for entry in entries:
             entry.check()
         ticket = _Ticket(entries)
+        self._committed_s = self._clock()
         self._settle_spooled(entries)
         if not self._join(ticket):
             return
@@ -182,6 +204,7 @@ class Journal:
             if self._closed:
                 return
             self._closed = True
+            self._spares.stop()
             if self._segment is not None:
                 self._seal(shrink=True)
             self._folder.close()
