@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     dimse_open: str = Field(
         "", description="Accept any calling AE title as this facility; for a closed bench only."
     )
+    dimse_check_called_ae: bool = Field(
+        False, description="Refuse associations whose called AE title is not ours."
+    )
+    dimse_lenient_hierarchy: bool = Field(
+        False, description="Answer queries that name no unique key above their level."
+    )
     dimse_associations_max: int = Field(
         2000, description="Open associations per receiving process; more are refused for now."
     )

@@ -6,6 +6,7 @@ bytes (`Incoming`). When `accept` returns, the instance is durable and findable.
 """
 
 from sebago.intake.accept import Intake
-from sebago.intake.sources import Accepted, Declared, Incoming, Outcome, Source
+from sebago.intake.sources import Accepted, Declared, Outcome, Source
+from sebago.journal import Spool as Incoming
 
 __all__ = ["Accepted", "Declared", "Incoming", "Intake", "Outcome", "Source"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
-
-from sebago.journal import Spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +29,8 @@ class Declared:
     transfer_syntax_uid: str
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+    """Given by C-STORE, whose command must agree with the data set (PS3.4 B.2.3: A900). File meta
+    information is often wrong on real media, and is not compared."""
 
 
 class Outcome(StrEnum):
@@ -57,20 +56,3 @@ class Accepted:
     """Bytes of the data set."""
     warning: str = ""
     """Something noteworthy (B000), without patient data; empty in the ordinary case."""
-
-
-class Incoming(Protocol):
-    """A data set on its way in: grows in memory, past a limit in a journal segment of its own.
-
-    `room(n)` gives a writable view of at least one byte, where the next bytes go; `filled(n)` says
-    how many were put there. One of `finish` and `abandon` ends it. Raises `TooLarge` or `DiskFull`
-    from `room`.
-    """
-
-    def room(self, n: int) -> memoryview: ...
-
-    def filled(self, n: int) -> None: ...
-
-    def finish(self) -> memoryview | Spooled: ...
-
-    def abandon(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The demonstration: three facilities, their residents, and the main job done once for all to see."""

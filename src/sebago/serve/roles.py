@@ -1,0 +1,77 @@
+"""What each worker process does, from opening its door to the last answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from sebago.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from sebago.dimse.acceptor import Acceptor
+from sebago.dimse.channel import Timeouts
+from sebago.dimse.negotiation import Identity
+from sebago.keeper import Keeper
+from sebago.scp import Policy
+from sebago.scp import Services as DimseServices
+from sebago.serve.services import Services, open_archive
+from sebago.settings import Settings
+
+log = structlog.get_logger()
+
+GRACE_S = 12.0
+"""For messages in flight; the supervisor kills after 15."""
+
+
+def _on_term(call: Callable[[], None]) -> None:
+    """Run `call` in a thread when SIGTERM comes: a handler may not wait for locks."""
+
+    def handler(_signal: int, _frame: object) -> None:
+        threading.Thread(target=call, name="stop", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, handler)
+
+
+def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """A receiving process: associations on the inherited socket, a thread each."""
+    with Services.open(settings) as services:
+        handler = DimseServices(
+            services.archive,
+            services.intake,
+            services.registry,
+            Policy(
+                ae_title=settings.ae_title,
+                open_facility=settings.dimse_open,
+                matches_max=settings.query_matches_max,
+                lenient_hierarchy=settings.dimse_lenient_hierarchy,
+                check_called_ae=settings.dimse_check_called_ae,
+            ),
+        )
+        acceptor = Acceptor(
+            handler,
+            [listening],
+            identity=Identity(
+                IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, settings.dimse_pdu_bytes_max
+            ),
+            timeouts=Timeouts(
+                pdu_s=settings.dimse_pdu_timeout_s, idle_s=settings.dimse_idle_timeout_s
+            ),
+            associate_timeout_s=settings.dimse_associate_timeout_s,
+            associations_max=settings.dimse_associations_max,
+        )
+        _on_term(lambda: acceptor.stop(GRACE_S))
+        ready()
+        acceptor.serve_forever()
+
+
+def keep(settings: Settings, ready: Callable[[], None]) -> None:
+    """The keeper: background work, at the lowest priority."""
+    os.nice(10)
+    with open_archive(settings) as archive:
+        keeper = Keeper(archive)
+        _on_term(keeper.stop)
+        ready()
+        keeper.run()
