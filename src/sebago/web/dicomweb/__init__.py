@@ -1,1 +1,1 @@
-"""web/dicomweb."""
+"""DICOMweb (PS3.18): QIDO-RS, WADO-RS, STOW-RS and WADO-URI."""

@@ -1,0 +1,126 @@
+"""Where blocking work runs, and how its pieces get to the client.
+
+The event loop of a web worker never waits for a disk, a database or a decoder. Reading and storing
+have threads of their own, so that a slow journal does not keep anybody from reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SEND_TIMEOUT_S = 120.0
+"""A client that takes no byte of an answer for this long is given up."""
+
+
+class Threads:
+    """The threads of one web worker."""
+
+    def __init__(self, *, reading: int = 12, storing: int = 6) -> None:
+        self._reading = ThreadPoolExecutor(reading, "read")
+        self._storing = ThreadPoolExecutor(storing, "store")
+
+    async def read(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking work that reads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, lambda: work(*args, **kwargs))
+
+    def begin_read(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Start blocking work that reads, and go on meanwhile."""
+        return asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    def begin_store(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Start blocking work that stores, and go on meanwhile."""
+        return asyncio.get_running_loop().run_in_executor(self._storing, work)
+
+    def close(self) -> None:
+        """Let the threads go; what runs finishes, what waits is dropped."""
+        self._reading.shutdown(wait=False, cancel_futures=True)
+        self._storing.shutdown(wait=False, cancel_futures=True)
+
+
+class Streamed(Response):
+    """An answer whose pieces are made in a reading thread, one ahead of what is being sent.
+
+    Making stops as soon as the client is gone: it is asked before every piece, and the iterator is
+    closed whatever happens. With `length` known the answer carries Content-Length, so that a
+    failure half-way is seen by the client as a body that is too short, never as a whole one.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterator[bytes],
+        threads: Threads,
+        *,
+        media_type: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        length: int | None = None,
+    ) -> None:
+        self._pieces = pieces
+        self._threads = threads
+        self.status_code = status
+        self.media_type = media_type
+        self.background = None
+        self.charset = "utf-8"
+        given = dict(headers or {})
+        given["content-type"] = media_type
+        if length is not None:
+            given["content-length"] = str(length)
+        self.raw_headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in given.items()
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the pieces; see PEP 3333's successor ASGI 3, HTTP connection scope."""
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        gone = asyncio.ensure_future(_until_gone(receive))
+        piece: asyncio.Future[bytes | None] | None = None
+        try:
+            if scope["method"] == "HEAD":
+                await send(start)
+                await send({"type": "http.response.body", "body": b""})
+                return
+            piece = self._threads.begin_read(self._next)
+            data = await piece  # what fails before the first piece still becomes a problem
+            await send(start)
+            while data is not None and not gone.done():
+                piece = self._threads.begin_read(self._next)
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                data = await piece
+            if data is None:
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            pass  # the server closes the connection: the body is not at its end
+        finally:
+            gone.cancel()
+            if piece is not None:
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    await asyncio.shield(piece)
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                await asyncio.shield(self._threads.begin_read(close))
+
+    def _next(self) -> bytes | None:
+        return next(self._pieces, None)
+
+
+async def _until_gone(receive: Receive) -> None:
+    """Return when the client is gone (or has been answered)."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
