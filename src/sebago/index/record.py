@@ -32,18 +32,19 @@ from typing import Any, Final, Literal, Protocol
 
 from sqlalchemy import Connection, case, update
 
+from sebago.dicom.facts import Facts
+from sebago.dicom.scan import Header
 from sebago.index import columns, findings
 from sebago.index.engine import after_commit
-from sebago.index.record_sql import record_sql
+from sebago.index.record_sql import INSTANCE_COLUMNS, record_sql
 from sebago.index.statements import cursor
 from sebago.index.study_values import (
-    SERIES_COLUMNS,
-    STUDY_COLUMNS,
     Blanks,
-    Facts,
-    blanks,
+    Value,
     brought,
+    series_blanks,
     series_values,
+    study_blanks,
     study_values,
 )
 from sebago.index.tables import series, study
@@ -52,6 +53,12 @@ Outcome = Literal["stored", "already", "version"]
 
 SeriesKey = tuple[str, str, str, str, str]
 """Study Instance UID, facility, assigning authority, patient id, Series Instance UID."""
+
+_Found = tuple[int, tuple[tuple[str, int], ...]]
+"""A row's id, and its empty columns."""
+
+_DIGEST: Final = INSTANCE_COLUMNS.index("digest")
+_RECEIVED_US: Final = INSTANCE_COLUMNS.index("received_us")
 
 _ATTEMPTS: Final = 20
 
@@ -78,6 +85,7 @@ class NewInstance:
     facility: str
     assigning_authority: str
     facts: Facts
+    header: Header  # of which `facts` were made; asked for more when a study or series is new
     transfer_syntax_uid: str
     digest: bytes  # BLAKE3-256 of the data set
     received_us: int
@@ -207,45 +215,41 @@ class _Batch:
         return ids
 
     def _look_up(self, missing: dict[SeriesKey, NewInstance], ids: dict[SeriesKey, _Known]) -> None:
-        studies: dict[tuple[str, str, str, str], tuple[int, tuple[str, ...]]] = {}
+        studies: dict[tuple[str, str, str, str], _Found] = {}
         for key in sorted(missing):
             if key[:4] not in studies:
                 studies[key[:4]] = self._study(key, missing[key])
         for key in sorted(missing):
-            custody_id, study_blanks = studies[key[:4]]
-            series_id, series_blanks = self._series(custody_id, key, missing[key])
-            ids[key] = self.found[key] = _Known(
-                custody_id, series_id, Blanks(study_blanks, series_blanks)
-            )
+            custody_id, in_study = studies[key[:4]]
+            series_id, in_series = self._series(custody_id, key, missing[key])
+            ids[key] = self.found[key] = _Known(custody_id, series_id, Blanks(in_study, in_series))
 
-    def _study(self, key: SeriesKey, item: NewInstance) -> tuple[int, tuple[str, ...]]:
+    def _study(self, key: SeriesKey, item: NewInstance) -> _Found:
         study_instance_uid, facility, assigning_authority, patient_id, _ = key
-        values = study_values(item.facts)
+        values = study_values(item.header)
         row = (study_instance_uid, facility, assigning_authority, patient_id)
         for _ in range(_ATTEMPTS):
             new = self._insert(self.sql.insert_study, (*row, *values, item.received_us))
             if new is not None:
                 self._note_other_patients(key, new, item)
-                return new, blanks(STUDY_COLUMNS, values)
+                return new, study_blanks(values)
             self.run.execute(self.sql.find_study, row)
             there = self.run.fetchone()
             if there is not None:
-                return there[0], blanks(STUDY_COLUMNS, there[1:])
+                return there[0], study_blanks(there[1:])
         raise RuntimeError(f"study {study_instance_uid} comes and goes")
 
-    def _series(
-        self, custody_id: int, key: SeriesKey, item: NewInstance
-    ) -> tuple[int, tuple[str, ...]]:
-        values = series_values(item.facts)
+    def _series(self, custody_id: int, key: SeriesKey, item: NewInstance) -> _Found:
+        values = series_values(item.header)
         row = (custody_id, key[4])
         for _ in range(_ATTEMPTS):
             new = self._insert(self.sql.insert_series, (*row, *values, item.received_us))
             if new is not None:
-                return new, blanks(SERIES_COLUMNS, values)
+                return new, series_blanks(values)
             self.run.execute(self.sql.find_series, row)
             there = self.run.fetchone()
             if there is not None:
-                return there[0], blanks(SERIES_COLUMNS, there[1:])
+                return there[0], series_blanks(there[1:])
         raise RuntimeError(f"series {key[4]} comes and goes")
 
     def _note_other_patients(self, key: SeriesKey, custody_id: int, item: NewInstance) -> None:
@@ -306,13 +310,13 @@ class _Batch:
         return Recorded("stored", new)
 
     def _more(self, row: tuple[Any, ...], count: int) -> None:
-        series_id, received_us = row[0], row[15]
+        series_id, received_us = row[0], row[_RECEIVED_US]
         self.counts[series_id] = self.counts.get(series_id, 0) + count
         self.changed[series_id] = max(self.changed.get(series_id, 0), received_us)
 
     def _already_or_version(self, row: tuple[Any, ...]) -> Recorded:
         """The key is taken: by the same content, or by another that this one follows."""
-        facility, sop_instance_uid, digest = row[1], row[2], row[10]
+        facility, sop_instance_uid, digest = row[1], row[2], row[_DIGEST]
         for _ in range(_ATTEMPTS):
             self.run.execute(self.sql.same_content, (sop_instance_uid, facility, digest))
             same = self.run.fetchone()
@@ -337,7 +341,7 @@ class _Batch:
     def _follow(
         self, row: tuple[Any, ...], old_id: int, old_series_id: int, old_chunk_id: int | None
     ) -> Recorded:
-        facility, sop_instance_uid, received_us = row[1], row[2], row[15]
+        facility, sop_instance_uid, received_us = row[1], row[2], row[_RECEIVED_US]
         self.run.execute(self.sql.last_version, (sop_instance_uid, facility))
         version = int(self.run.fetchone()[0]) + 1
         self.run.execute(self.sql.retire, (old_id,))
@@ -365,13 +369,13 @@ class _Batch:
         self, keys: list[SeriesKey], items: Sequence[NewInstance], ids: dict[SeriesKey, _Known]
     ) -> None:
         """Give columns that are still empty the first value that comes."""
-        studies: dict[int, dict[str, str | int]] = {}
-        all_series: dict[int, dict[str, str | int]] = {}
+        studies: dict[int, dict[str, Value]] = {}
+        all_series: dict[int, dict[str, Value]] = {}
         for key, item in zip(keys, items, strict=True):
             ours = ids[key]
             if not ours.blanks.any:
                 continue
-            for_study, for_series = brought(ours.blanks, item.facts)
+            for_study, for_series = brought(ours.blanks, item.header)
             if not for_study and not for_series:
                 continue
             # The first value wins: an earlier one of this batch stands.
@@ -478,6 +482,9 @@ def _instance_row(series_id: int, item: NewInstance) -> tuple[Any, ...]:
         columns.small(facts.columns),
         columns.small(facts.number_of_frames),
         columns.small(facts.bits_allocated),
+        facts.content_date,
+        facts.content_time,
+        facts.instance_attributes,
         item.digest,
         place.writer,
         place.segment,
@@ -487,6 +494,6 @@ def _instance_row(series_id: int, item: NewInstance) -> tuple[Any, ...]:
     )
 
 
-def _if_blank(column: Any, value: str | int) -> Any:  # noqa: ANN401
+def _if_blank(column: Any, value: Value) -> Any:  # noqa: ANN401
     empty = column.is_(None) if column.nullable else column == ""
     return case((empty, value), else_=column)

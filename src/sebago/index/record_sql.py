@@ -22,7 +22,7 @@ from sebago.index.statements import compiled, insert_into
 from sebago.index.study_values import SERIES_COLUMNS, STUDY_COLUMNS
 from sebago.index.tables import instance, journal_segment, metadata_chunk, series, study
 
-_INSTANCE_COLUMNS: Final = (
+INSTANCE_COLUMNS: Final = (
     "series_id",
     "facility",
     "sop_instance_uid",
@@ -33,6 +33,9 @@ _INSTANCE_COLUMNS: Final = (
     "columns",
     "number_of_frames",
     "bits_allocated",
+    "content_date",
+    "content_time",
+    "attributes",
     "digest",
     "writer",
     "segment",
@@ -138,9 +141,9 @@ def record_sql(dialect: str) -> RecordSql:
             dialect,
             _SERIES_KEY,
         ),
-        insert_instance=inserted(instance, _INSTANCE_COLUMNS, instance_key, current=one),
+        insert_instance=inserted(instance, INSTANCE_COLUMNS, instance_key, current=one),
         insert_version=inserted(
-            instance, (*_INSTANCE_COLUMNS, "version"), instance_key, current=one
+            instance, (*INSTANCE_COLUMNS, "version"), instance_key, current=one
         ),
         same_content=compiled(
             select(instance.c.instance_id)

@@ -64,6 +64,11 @@ def text(name: str) -> Column[str]:
     return Column(name, text_type(), nullable=False, server_default="")
 
 
+def attributes() -> Column[bytes]:
+    """A DICOM JSON object (PS3.18 F.2, UTF-8); empty where there is none."""
+    return Column("attributes", LargeBinary, nullable=False)
+
+
 def key(name: str) -> Column[int]:
     """A primary key given out by the database."""
     return Column(name, key_type(), primary_key=True, autoincrement=True)
@@ -109,7 +114,7 @@ study = Table(
     text("patient_name_phonetic_folded"),
     text("study_description_folded"),
     text("referring_physician_name_folded"),
-    text("attributes"),  # DICOM JSON object: what else a study-level answer may return
+    attributes(),  # what else a study-level answer may return
     micros("first_received_us"),
     micros("settled_us", nullable=True),
     micros("lease_until_us", nullable=True),
@@ -134,13 +139,17 @@ series = Table(
     text("modality"),
     Column("series_number", BigInteger, nullable=True),
     text("series_description"),
-    text("body_part"),
-    text("series_description_folded"),
+    text("body_part_examined"),
     text("performed_procedure_step_start_date"),
     text("performed_procedure_step_start_time"),
-    text("requested_procedure_id"),
-    text("scheduled_procedure_step_id"),
-    text("attributes"),  # DICOM JSON object: what else a series-level answer may return
+    text("institution_name"),
+    text("station_name"),
+    text("series_description_folded"),
+    text("institution_name_folded"),
+    text("station_name_folded"),
+    text("requested_procedure_ids"),  # each between backslashes: \\A\\B\\
+    text("scheduled_procedure_step_ids"),
+    attributes(),  # what else a series-level answer may return
     Column("instance_count", Integer, nullable=False, server_default="0"),  # current versions only
     micros("changed_us"),
     UniqueConstraint("custody_id", "series_instance_uid"),
@@ -165,6 +174,9 @@ instance = Table(
     Column("columns", Integer, nullable=True),
     Column("number_of_frames", Integer, nullable=True),
     Column("bits_allocated", Integer, nullable=True),
+    text("content_date"),
+    text("content_time"),
+    attributes(),  # what else an instance-level answer may return
     Column("digest", LargeBinary, nullable=False),  # BLAKE3-256 of the data set as received
     text("writer"),
     Column("segment", BigInteger, nullable=False),

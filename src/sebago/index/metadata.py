@@ -1,0 +1,162 @@
+"""Ready DICOM JSON of a series, in chunks: made once, sent many times.
+
+A chunk is a zstd frame of the DICOM JSON objects of some instances of one series, one a line.
+Chunks are made of instances that have none, behind the intake; an instance that gets a new version
+takes its chunk with it (`record`), and the others of that chunk are then without one again. So what
+is in a chunk is always current, and a reader takes chunks as they are and makes the rest itself.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from sebago.index.tables import instance, metadata_chunk, series
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """JSON lines of some current instances of a series."""
+
+    chunk_id: int
+    instance_ids: tuple[int, ...]  # of each line
+    body: bytes  # a zstd frame
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A series with current instances that are in no chunk."""
+
+    series_id: int
+    instance_count: int
+    changed_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Changes whenever the answer about a set of series does: what an ETag is made of."""
+
+    instance_count: int
+    changed_us: int
+    last_instance_id: int
+
+
+def _has_no_chunk() -> ColumnElement[bool]:
+    return or_(
+        instance.c.chunk_id.is_(None),
+        ~exists(
+            select(metadata_chunk.c.chunk_id).where(
+                metadata_chunk.c.chunk_id == instance.c.chunk_id
+            )
+        ),
+    )
+
+
+def chunks(connection: Connection, series_id: int) -> Iterator[Chunk]:
+    """The chunks of a series, the oldest first, read as they are asked for."""
+    statement = (
+        select(metadata_chunk.c.chunk_id, metadata_chunk.c.instance_ids, metadata_chunk.c.body)
+        .where(metadata_chunk.c.series_id == series_id)
+        .order_by(metadata_chunk.c.chunk_id)
+    )
+    with connection.execution_options(yield_per=8).execute(statement) as rows:
+        for chunk_id, instance_ids, body in rows:
+            yield Chunk(chunk_id, _unpacked(instance_ids), body)
+
+
+def without_chunk(connection: Connection, series_id: int, *, limit: int = 10_000) -> list[int]:
+    """Ids of the current instances of a series that no chunk holds, in the order of arrival."""
+    statement = (
+        select(instance.c.instance_id)
+        .where(instance.c.series_id == series_id, instance.c.current == 1, _has_no_chunk())
+        .order_by(instance.c.instance_id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def behind(connection: Connection, *, quiet_since_us: int, limit: int = 20) -> list[Behind]:
+    """Series with instances in no chunk that have not changed since `quiet_since_us`."""
+    chunked = (
+        select(func.coalesce(func.sum(metadata_chunk.c.instance_count), 0))
+        .where(metadata_chunk.c.series_id == series.c.series_id)
+        .scalar_subquery()
+    )
+    missing = series.c.instance_count - chunked
+    statement = (
+        select(series.c.series_id, missing, series.c.changed_us)
+        .where(series.c.changed_us <= quiet_since_us, missing > 0)
+        .order_by(series.c.series_id)
+        .limit(limit)
+    )
+    return [Behind(*row) for row in connection.execute(statement)]
+
+
+def add_chunk(
+    connection: Connection, series_id: int, instance_ids: Sequence[int], body: bytes
+) -> bool:
+    """Keep a chunk made of these instances; False, and nothing kept, if one is no longer fit.
+
+    One that has got a newer version, or a chunk, since it was read is not fit.
+    """
+    chunk_id = connection.execute(
+        insert(metadata_chunk)
+        .values(
+            series_id=series_id,
+            instance_count=len(instance_ids),
+            instance_ids=struct.pack(f"<{len(instance_ids)}q", *instance_ids),
+            body=body,
+        )
+        .returning(metadata_chunk.c.chunk_id)
+    ).scalar_one()
+    taken = connection.execute(
+        update(instance)
+        .where(
+            and_(
+                instance.c.instance_id.in_(list(instance_ids)),
+                instance.c.series_id == series_id,
+                instance.c.current == 1,
+                _has_no_chunk(),
+            )
+        )
+        .values(chunk_id=chunk_id)
+    )
+    if taken.rowcount == len(instance_ids):
+        return True
+    # Rows that were taken now name a chunk that is not there: they are without one, as before.
+    connection.execute(delete(metadata_chunk).where(metadata_chunk.c.chunk_id == chunk_id))
+    return False
+
+
+def fingerprint(connection: Connection, series_ids: Sequence[int]) -> Fingerprint:
+    """What the series' answers depend on, in one row."""
+    counted = connection.execute(
+        select(
+            func.coalesce(func.sum(series.c.instance_count), 0),
+            func.coalesce(func.max(series.c.changed_us), 0),
+        ).where(series.c.series_id.in_(list(series_ids)))
+    ).one()
+    last = connection.execute(
+        select(func.coalesce(func.max(instance.c.instance_id), 0)).where(
+            instance.c.series_id.in_(list(series_ids))
+        )
+    ).scalar_one()
+    return Fingerprint(int(counted[0]), int(counted[1]), int(last))
+
+
+def _unpacked(instance_ids: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(instance_ids) // 8}q", instance_ids)

@@ -1,0 +1,29 @@
+"""Whose eyes: which rows of the index somebody may see.
+
+Every question that is answered to somebody takes a View, and its condition is part of the SQL, so
+that counts, limits and pages are of what may be seen. What the gate decided becomes a View above
+this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, case, true
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One facility's custody, or with `exchange` every facility's, its own first."""
+
+    facility: str
+    exchange: bool = False
+
+    def allows(self, study: FromClause) -> ColumnElement[bool]:
+        """The condition on a row of the study table (or an alias of it)."""
+        return true() if self.exchange else study.c.facility == self.facility
+
+    def rank(self, study: FromClause) -> ColumnElement[Any]:
+        """0 for the asker's own custody, 1 for another's: the lesser is shown, then the earlier."""
+        return case((study.c.facility == self.facility, 0), else_=1)
