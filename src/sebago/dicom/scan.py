@@ -54,6 +54,10 @@ INFLATE_BYTES_MAX: Final = 2 << 30
 INFLATE_RATIO_MAX: Final = 200
 """A deflated data set may grow so much, once it is over `_RATIO_COUNTS_FROM` bytes."""
 
+# The group of a first element without VR. Without letters to go by, this tells text, archives and
+# images of other kinds from a data set that begins with a group other than 0008.
+_FIRST_GROUP_MAX: Final = 0x4000
+
 _RATIO_COUNTS_FROM: Final = 16 << 20
 _WINDOW: Final = 16384
 _UNDEFINED: Final = 0xFFFFFFFF
@@ -467,12 +471,13 @@ class _Walk:
         if first[4:6] in VRS:
             # As the length of an implicit element these letters would mean 16 KiB or more.
             return True
-        if announced:
-            _, vr, length = self._form.header.unpack(first)
-            second = 8 + self._form.wide(vr, length)
-            if second <= VALUE_BYTES_MAX and first != bytes(8):
-                following = self._source.read(second, 8)
-                return len(following) < 8 or following[4:6] in VRS
+        tag, vr, length = self._form.header.unpack(first)
+        if tag & 0xFFFF >= _FIRST_GROUP_MAX or first == bytes(8):
+            raise NotDicom("the data begin with no element of a data set")
+        second = 8 + self._form.wide(vr, length)
+        if announced and second <= VALUE_BYTES_MAX:
+            following = self._source.read(second, 8)
+            return len(following) < 8 or following[4:6] in VRS
         return announced
 
     def run(self, *, explicit: bool) -> Header:
@@ -512,8 +517,9 @@ class _Walk:
                         value, length = odd[0] - base, odd[1]
                     following = value + length
                     if length == _UNDEFINED:
-                        behind = VALUE_BYTES_MAX if tag in keys and not source.rewinds else 0
-                        ahead = source.read(base + value, behind)
+                        ahead = b""
+                        if not source.rewinds and tag in keys and keys[tag] not in _PIXEL_DATA:
+                            ahead = source.read(base + value, VALUE_BYTES_MAX)
                         following = self._behind_undefined(base + value, vr, explicit) - base
                         if ahead:
                             values.setdefault(keys[tag], ahead[: following - value])
@@ -643,7 +649,7 @@ class _Walk:
             outer.append((in_item, explicit, undecided))
             in_item = False
             undecided = explicit and vr == form.unknown
-            if len(outer) > 2 * NESTING_MAX:
+            if len(outer) >= 2 * NESTING_MAX:
                 raise TooDeep(
                     f"more than {NESTING_MAX} levels of sequences at {base + at}",
                     do="Sequences are nested like this only by mistake or on purpose.",
