@@ -37,11 +37,13 @@ def sebago_command() -> tuple[str, ...]:
 
 @functools.cache
 def require_serve() -> None:
-    """Raise `Absent` while the package has no command line yet."""
-    import sebago.cli
-
-    if not hasattr(sebago.cli, "main"):
-        raise Absent("the `sebago` command is not there yet")
+    """Raise `Absent` while the package has no `serve` command."""
+    asked = subprocess.run(
+        [*sebago_command(), "serve", "--help"], capture_output=True, text=True, timeout=60
+    )
+    if asked.returncode != 0:
+        said = (asked.stderr or asked.stdout).strip().splitlines()
+        raise Absent(f"`sebago serve` is not there: {said[0] if said else asked.returncode}")
 
 
 @dataclass(slots=True)
