@@ -152,7 +152,7 @@ def test_orthanc_queries_by_qido(pair: Pair, study: Study, tmp_path: Path) -> No
     )
     assert isinstance(found, list)
     (one,) = found
-    assert one["0020,000d"]["Value"] == study.uid
+    assert one["0020000D"]["Value"] == study.uid
 
 
 def test_orthanc_retrieves_by_wado(pair: Pair, study: Study, tmp_path: Path) -> None:
