@@ -13,6 +13,7 @@ from sebago.dimse.channel import Closed, Stalled, Timeouts
 from sebago.dimse.command import Command
 from sebago.dimse.handler import Handler
 from sebago.dimse.negotiation import AcceptedContext, Admission, Identity
+from sebago.dimse.scu import Progress, Rejected, Requestor
 from sebago.dimse.sink import Buffered, Sink
 
 __all__ = [
@@ -28,7 +29,10 @@ __all__ = [
     "Handler",
     "Identity",
     "Peer",
+    "Progress",
     "ProposedContext",
+    "Rejected",
+    "Requestor",
     "Sink",
     "Stalled",
     "Timeouts",

@@ -62,6 +62,7 @@ class Channel:
         "_armed_s",
         "_pdu_seen",
         "_pdu_until",
+        "_quick_ack",
         "_tick_s",
         "broken",
         "inflow",
@@ -84,6 +85,9 @@ class Channel:
         """Why this channel is of no more use, once it is: tells its end from other peers'."""
         self._tick_s = min(_TICK_S, timeouts.pdu_s)
         self._pdu_seen = -1
+        self._quick_ack: int | None = None
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            self._quick_ack = getattr(socket, "TCP_QUICKACK", None)
         self._pdu_until = 0.0
         sock.settimeout(None)
         self._armed_s = 0.0
@@ -144,6 +148,8 @@ class Channel:
                 self._pdu_seen = inflow.pdus
                 self._pdu_until = now + self.timeouts.pdu_s
             until = self._pdu_until
+            if not inflow.in_data:
+                self._acknowledge_quickly()
         elif inflow.mid_message:
             until = now + self.timeouts.stall_s
         room = inflow.room()
@@ -204,6 +210,18 @@ class Channel:
             if waited and sent < _SLOWEST_SEND_BYTES:
                 raise Stalled("the peer reads too slowly")
             batch = _rest(batch, sent)
+
+    def _acknowledge_quickly(self) -> None:
+        """Have TCP acknowledge at once the piece of a command that has arrived.
+
+        Peers that leave Nagle's algorithm on (DCMTK does, unless told not to) send a message in
+        small writes, and hold the second back until the first is acknowledged, which Linux delays
+        by 40 ms: 22 instances a second to its storescp instead of hundreds. The option is not
+        sticky, so it is set where a command came in pieces, and nowhere else.
+        """
+        if self._quick_ack is not None:
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.IPPROTO_TCP, self._quick_ack, 1)
 
     def end(self, why: PeerAway | PeerBrokeProtocol) -> NoReturn:
         """Mark the channel as of no more use, and raise why."""

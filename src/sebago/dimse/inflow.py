@@ -122,6 +122,11 @@ class Inflow:
         """Whether a message has begun and not ended."""
         return self._awaited is not None or self._command_context is not None
 
+    @property
+    def in_data(self) -> bool:
+        """Whether a data set is on its way."""
+        return self._awaited is not None
+
     # --- bytes in -------------------------------------------------------------------------------
 
     def room(self) -> memoryview:
