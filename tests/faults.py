@@ -96,6 +96,28 @@ class ShortDisk(RealDisk):
         return super().pwritev(fd, [data], offset)
 
 
+class BadSector:
+    """Reading, except that a stretch of one file's bytes cannot be read.
+
+    `times` is how often that fails before the disk finds them again; `noise` returns zeros instead
+    of failing.
+    """
+
+    def __init__(self, start: int, end: int, *, times: int = 1 << 30, noise: bool = False) -> None:
+        self.start = start
+        self.end = end
+        self.times = times
+        self.noise = noise
+
+    def __call__(self, fd: int, length: int, offset: int) -> bytes:
+        if self.times and offset < self.end and offset + length > self.start:
+            self.times -= 1
+            if self.noise:
+                return bytes(length)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return os.pread(fd, length, offset)
+
+
 class RecordingDisk(RealDisk):
     """Remembers by inode, in order, what was written, synced and which syncs were made to fail."""
 
@@ -103,6 +125,7 @@ class RecordingDisk(RealDisk):
         self.fail_syncs = fail_syncs
         self.syncs = 0
         self.log: list[tuple[str, int]] = []
+        self.pinned = -1
 
     def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
         self.log.append(("pwritev", os.fstat(fd).st_ino))
@@ -112,6 +135,7 @@ class RecordingDisk(RealDisk):
         self.syncs += 1
         if self.syncs in self.fail_syncs:
             self.log.append(("failed", os.fstat(fd).st_ino))
+            self.pinned = os.dup(fd)  # so that its inode number is not given to another file
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.log.append(("fdatasync", os.fstat(fd).st_ino))
         super().fdatasync(fd)

@@ -70,3 +70,5 @@ def test_an_entry_that_breaks_the_rules_is_the_callers_mistake(tmp_path: Path) -
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
         journal.commit([entry(b"1")])
+    with pytest.raises(ValueError, match="digest"):
+        Entry(memoryview(b""), b"short", b"", 1).check()

@@ -1,20 +1,23 @@
 """The few calls by which the journal reaches a disk, so that a failing one can be put in its place.
 
 `Disk` is what the writer needs; `RealDisk` is the operating system. Tests hand in disks that fill up,
-fail the n-th sync or write short. Reading is not part of it: it takes plain files.
+fail the n-th sync or write short. Reading takes plain files and a `Read`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from sebago.errors import DiskFull, JournalFailed, TryLater
 
 Buffer = bytes | bytearray | memoryview
+
+Read = Callable[[int, int, int], bytes]
+"""`pread(2)`: descriptor, length, offset. An argument where a bad sector must be tried out."""
 
 BUFFERS_MAX = min(1024, os.sysconf("SC_IOV_MAX"))
 """Most buffers that one `pwritev` takes."""

@@ -21,6 +21,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 
 from sebago.journal.disk import Disk
@@ -71,10 +72,7 @@ def segment_files(folder: Path) -> list[Path]:
 
 def is_live(folder: Path) -> bool:
     """Whether a process holds the folder just now."""
-    try:
-        fd = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
+    fd = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return not _locked(fd, fcntl.LOCK_SH)
     finally:
@@ -109,18 +107,12 @@ class Folder:
     def take(cls, root: Path, disk: Disk) -> Folder:
         """Take over a folder that nobody holds, or make one. It is ours until `close`."""
         root.mkdir(parents=True, exist_ok=True)
-        for path in writer_folders(root):
-            folder = cls._try(path, disk)
-            if folder is not None:
-                return folder
-        while True:
-            path = root / f"w{secrets.token_hex(5)}"
-            path.mkdir()
-            folder = cls._try(path, disk)
-            if folder is not None:
-                disk.sync_folder(path)
-                disk.sync_folder(root)
-                return folder
+        candidates = chain(writer_folders(root), _new_folders(root))
+        folder = next(filter(None, (cls._try(path, disk) for path in candidates)))
+        # Taken over or new, its name and its lock file's are on the disk before anything in it.
+        disk.sync_folder(folder.path)
+        disk.sync_folder(root)
+        return folder
 
     @classmethod
     def _try(cls, path: Path, disk: Disk) -> Folder | None:
@@ -180,21 +172,29 @@ def _give_back_unwritten(path: Path) -> None:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         end = PAGE
-        for _, extent_end in _written_extents(fd):
+        for extent_end in _written_extents(fd):
             end = max(end, up(extent_end, PAGE))
-        if end < os.fstat(fd).st_size:
-            os.ftruncate(fd, end)
+        os.ftruncate(fd, min(end, os.fstat(fd).st_size))
     finally:
         os.close(fd)
 
 
-def _written_extents(fd: int) -> Iterator[tuple[int, int]]:
+def _new_folders(root: Path) -> Iterator[Path]:
+    """Folders that were not there before; another process may be quicker to take one."""
+    while True:
+        path = root / f"w{secrets.token_hex(5)}"
+        path.mkdir()
+        yield path
+
+
+def _written_extents(fd: int) -> Iterator[int]:
+    """Where each stretch of written bytes ends."""
     at = 0
     with contextlib.suppress(OSError):
         while True:
             start = os.lseek(fd, at, os.SEEK_DATA)  # ENXIO: nothing but holes from here on
             at = os.lseek(fd, start, os.SEEK_HOLE)
-            yield start, at
+            yield at
 
 
 def try_lock_for_overwriting(fd: int) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from sebago.errors import Damaged
+from sebago.journal.disk import Read
 from sebago.journal.entry import Position
 from sebago.journal.folder import State, lock_for_reading, segment_path
 from sebago.journal.record import (
@@ -68,8 +69,11 @@ class _Open:
 class Reader:
     """Data sets by position. Any number of threads; keeps the segments it used last open."""
 
-    def __init__(self, root: Path, *, open_segments: int = OPEN_SEGMENTS) -> None:
+    def __init__(
+        self, root: Path, *, open_segments: int = OPEN_SEGMENTS, read: Read = os.pread
+    ) -> None:
         self._root = root
+        self._read = read
         self._limit = open_segments
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[str, int], _Open] = OrderedDict()
@@ -95,19 +99,7 @@ class Reader:
         """
         found = self._segment(position)
         self._header(found, position)
-        data = bytearray(position.length)
-        rest = memoryview(data)
-        at = position.offset
-        try:
-            while rest:  # one call reads no more than 2 GiB
-                count = os.preadv(found.fd, [rest], at)
-                if not count:
-                    raise Damaged(f"{_name(position)}: the file ends before it")
-                rest = rest[count:]
-                at += count
-        except OSError as error:
-            raise Damaged(f"{_name(position)} cannot be read: {error.strerror}") from error
-        return bytes(data)
+        return self._bytes(found, position, position.offset, position.length)
 
     @contextlib.contextmanager
     def fd(self, position: Position) -> Iterator[int]:
@@ -127,10 +119,15 @@ class Reader:
         """The provenance that was committed with the data set. Raises Damaged."""
         found = self._segment(position)
         header = self._header(found, position)
-        found_bytes = os.pread(found.fd, header.provenance_bytes, header.provenance_offset)
-        if zlib.crc32(found_bytes) != header.provenance_crc:
+        length = header.provenance_bytes
+        provenance = self._bytes(found, position, header.provenance_offset, length)
+        if zlib.crc32(provenance) != header.provenance_crc:
             raise Damaged(f"{_name(position)}: its provenance does not agree with its checksum")
-        return found_bytes
+        return provenance
+
+    def digest(self, position: Position) -> bytes:
+        """The digest that was committed with the data set, by its record's header. Raises Damaged."""
+        return self._header(self._segment(position), position).digest
 
     def verify(self, position: Position, digest: bytes) -> None:
         """Read every byte of the data set and compare.
@@ -147,10 +144,23 @@ class Reader:
         with self._lock:
             self._open.clear()
 
+    def _bytes(self, found: _Open, position: Position, offset: int, length: int) -> bytes:
+        """`length` bytes of the file; one call reads no more than 2 GiB."""
+        try:
+            data = self._read(found.fd, length, offset)
+            while len(data) < length:
+                more = self._read(found.fd, length - len(data), offset + len(data))
+                if not more:
+                    raise Damaged(f"{_name(position)}: the file ends before it")
+                data += more
+        except OSError as error:
+            raise Damaged(f"{_name(position)} cannot be read: {error.strerror}") from error
+        return data
+
     def _header(self, found: _Open, position: Position) -> RecordHeader:
         """The record's header, once it is sure that this is the record. About 3 us."""
         try:
-            raw = os.pread(found.fd, HEADER_BYTES, position.record)
+            raw = self._read(found.fd, HEADER_BYTES, position.record)
             header = decode_record(raw, position.record)
         except (BadHeader, OSError) as error:
             raise Damaged(f"{_name(position)}: {error}") from error

@@ -21,6 +21,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from sebago.errors import Damaged
+from sebago.journal.disk import Read
 from sebago.journal.entry import Position
 from sebago.journal.folder import (
     State,
@@ -35,9 +36,11 @@ from sebago.journal.record import (
     FIRST_RECORD,
     HEADER_BYTES,
     HEADER_COPY,
+    NONCE_AT,
+    NONCE_BYTES,
+    PAGE,
     PROVENANCE_BYTES_MAX,
     RECORD_ALIGN,
-    RECORD_MAGIC,
     BadHeader,
     RecordHeader,
     RecordKind,
@@ -99,6 +102,7 @@ def replay(
     since: Mapping[tuple[str, int], int],
     *,
     found: Callable[[Finding], None] = _raise_damage,
+    read: Read = os.pread,
 ) -> Iterator[Replayed]:
     """Every whole record that lies behind its segment's watermark, in order within each writer.
 
@@ -120,7 +124,7 @@ def replay(
             if live and path.suffix == State.OPEN:
                 continue
             start = since.get((folder.name, number_of(path)), FIRST_RECORD)
-            with _opened(folder, number_of(path), start) as walk:
+            with _opened(folder, number_of(path), start, read) as walk:
                 if walk is not None and walk.prepare(found):
                     yield from walk.records(found)
 
@@ -139,6 +143,7 @@ def check(
     known: Mapping[tuple[str, int], int],
     *,
     found: Callable[[Finding], None],
+    read: Read = os.pread,
 ) -> Checked:
     """Read every byte of every record of every segment, and tell of all that is not as it should be.
 
@@ -149,7 +154,7 @@ def check(
     for folder in writer_folders(root):
         for path in segment_files(folder):
             number = number_of(path)
-            with _opened(folder, number, FIRST_RECORD) as walk:
+            with _opened(folder, number, FIRST_RECORD, read) as walk:
                 if walk is None:
                     continue  # released meanwhile
                 checked.segments += 1
@@ -172,7 +177,7 @@ def _damage_only(found: Callable[[Finding], None]) -> Callable[[Finding], None]:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, number: int, start: int) -> Iterator[_Walk | None]:
+def _opened(folder: Path, number: int, start: int, read: Read) -> Iterator[_Walk | None]:
     try:
         fd = open_segment(folder, number)
     except FileNotFoundError:
@@ -180,7 +185,7 @@ def _opened(folder: Path, number: int, start: int) -> Iterator[_Walk | None]:
         return
     try:
         limit = read_cut(folder / f"{number:010d}{State.SEALED}")
-        yield _Walk(fd, folder.name, number, start, limit)
+        yield _Walk(fd, folder.name, number, start, limit, read)
     finally:
         os.close(fd)
 
@@ -188,8 +193,11 @@ def _opened(folder: Path, number: int, start: int) -> Iterator[_Walk | None]:
 class _Walk:
     """A walk along one segment file."""
 
-    def __init__(self, fd: int, writer: str, number: int, start: int, limit: int | None) -> None:
+    def __init__(
+        self, fd: int, writer: str, number: int, start: int, limit: int | None, read: Read
+    ) -> None:
         self.fd = fd
+        self._pread = read
         self.writer = writer
         self.number = number
         self.at = start
@@ -333,23 +341,31 @@ class _Walk:
 
     def _next_header(self, start: int) -> RecordHeader | None:
         """The first header of this life at or behind `start`."""
-        at = up(start, RECORD_ALIGN)
-        overlap = HEADER_BYTES - 1
+        # By the nonce: nobody who sends a data set knows it, and no former life had it.
+        at = up(start, RECORD_ALIGN) + NONCE_AT
         while at < self.limit:
+            length = min(_CHUNK, self.limit - at)
             try:
-                block = self._read(at, min(_CHUNK, self.limit - at))
+                block = self._read(at, length)
             except OSError:
-                at += _CHUNK
-                continue
-            hit = block.find(RECORD_MAGIC)
+                # One bad sector spoils the whole call: leave it out in small steps.
+                length = min(PAGE, length)
+                block = self._read_or_nothing(at, length)
+            hit = block.find(self.nonce)
             while hit >= 0:
-                if (at + hit) % RECORD_ALIGN == 0:
-                    header = self._header(at + hit)
-                    if header is not None:
-                        return header
-                hit = block.find(RECORD_MAGIC, hit + 1)
-            at += max(len(block) - overlap, RECORD_ALIGN)
+                header = self._header(at + hit - NONCE_AT)
+                if header is not None:
+                    return header
+                hit = block.find(self.nonce, hit + 1)
+            # The nonce may lie across two blocks, unless this is the last one.
+            at += length if at + length == self.limit else length - NONCE_BYTES + 1
         return None
+
+    def _read_or_nothing(self, offset: int, length: int) -> bytes:
+        try:
+            return self._read(offset, length)
+        except OSError:
+            return b""
 
     def _chunks(self, offset: int, length: int) -> Iterator[bytes]:
         end = offset + length
@@ -361,7 +377,7 @@ class _Walk:
             yield chunk
 
     def _read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.fd, length, offset)
+        return self._pread(self.fd, length, offset)
 
     def _finding(self, what: What, start: int, end: int, detail: str) -> Finding:
         return Finding(what, self.writer, self.number, start, end, detail)

@@ -155,11 +155,6 @@ class Segment:
         self._disk.rename(self.path, self.path.with_suffix(State.SEALED))
         os.close(self._fd)
 
-    def back_to_pool(self) -> None:
-        """Close a segment in which nothing was written; it may be used another time."""
-        self._disk.rename(self.path, self.path.with_suffix(State.FREE))
-        os.close(self._fd)
-
     def abandon(self) -> None:
         """Never touch the file again after a failed write or sync.
 

@@ -63,7 +63,8 @@ class Buffers:
         with self._lock:
             if self._free:
                 return self._free.pop()
-        return mmap.mmap(-1, self.buffer_bytes)
+        # Private: pages of a shared mapping stay in memory whatever is advised.
+        return mmap.mmap(-1, self.buffer_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def give_back(self, buffer: mmap.mmap, used_bytes: int) -> None:
         """Return a buffer; one that somebody still looks at is left to him instead."""

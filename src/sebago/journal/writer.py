@@ -59,10 +59,9 @@ class _Ticket:
         self.through = False
 
     def fail(self, error: Exception) -> None:
-        """Refuse every entry that was not refused already."""
+        """Refuse all of its entries."""
         for entry in self.entries:
-            if entry.error is None:
-                entry.error = error
+            entry.error = error
 
 
 class Journal:
@@ -212,10 +211,8 @@ class Journal:
     # --- stage 0 and 1 ---------------------------------------------------------------------------
 
     def _check_usable(self) -> None:
-        if self._pid != os.getpid():
-            raise RuntimeError("a journal is opened in the process that uses it, after the fork")
-        if self._closed:
-            raise RuntimeError("the journal is closed")
+        if self._closed or self._pid != os.getpid():
+            raise RuntimeError("the journal is closed, or was opened before a fork by the parent")
 
     def _settle_spooled(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -314,10 +311,7 @@ class Journal:
         segment, self._segment = self._segment, None
         assert segment is not None
         try:
-            if segment.end == FIRST_RECORD:
-                segment.back_to_pool()
-            else:
-                segment.seal(shrink=shrink)
+            segment.seal(shrink=shrink)
         except OSError as error:
             # What it holds was synced long ago; only the end mark is missing.
             log.warning("journal segment %s could not be closed: %s", segment.path.name, error)
