@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from sebago.index.statements import insert_into
 from sebago.index.tables import finding
@@ -63,6 +63,11 @@ def record(connection: Connection, seen: Finding) -> None:
             },
         )
     )
+
+
+def count(connection: Connection) -> int:
+    """How many things there are that somebody should look at."""
+    return int(connection.execute(select(func.count()).select_from(finding)).scalar_one())
 
 
 def latest(connection: Connection, *, kind: str | None = None, limit: int = 100) -> list[Seen]:

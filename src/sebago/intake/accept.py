@@ -26,12 +26,12 @@ from pathlib import Path
 
 import structlog
 
-from sebago.dicom.scan import scan
+from sebago.dicom.facts import Facts, facts
+from sebago.dicom.scan import Header, scan
 from sebago.dicom.uids import is_storage_class
 from sebago.errors import Mismatch, NotSupported, SebagoError, TooLarge
 from sebago.index.engine import Index
 from sebago.index.record import KnownSeries, Recorded, existing, record_batch
-from sebago.intake.described import Described
 from sebago.intake.metrics import RECEIVED, RECEIVED_BYTES, REFUSED
 from sebago.intake.provenance import new_instance, provenance
 from sebago.intake.sources import Accepted, Declared, Outcome, Source
@@ -58,7 +58,8 @@ class _Arrival:
 
     source: Source
     declared: Declared
-    facts: Described
+    header: Header
+    facts: Facts
     recorded: Recorded | None = None
 
 
@@ -137,13 +138,13 @@ class Intake:
                     declared.transfer_syntax_uid,
                     inflate_max=self._limits.inflated_bytes_max,
                 )
-                what = Described(header)
+                what = facts(header)
             finally:
                 length = len(view)
                 if view is not data:
                     view.release()
             _check_declared(declared, what)
-            arrival = _Arrival(source, declared, what)
+            arrival = _Arrival(source, declared, header, what)
             digest = incoming.digest
             with self._index.read() as conn:
                 found = existing(conn, source.facility, what.sop_instance_uid)
@@ -165,6 +166,7 @@ class Intake:
             new_instance(
                 entry.note.source,
                 entry.note.declared,
+                entry.note.header,
                 entry.note.facts,
                 digest=entry.digest,
                 received_us=entry.received_us,
@@ -194,7 +196,7 @@ class Intake:
             )
 
 
-def _check_declared(declared: Declared, what: Described) -> None:
+def _check_declared(declared: Declared, what: Facts) -> None:
     """The data set is what the command said, and something to archive.
 
     Raises:

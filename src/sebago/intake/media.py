@@ -8,6 +8,7 @@ compared with what was found, never trusted for completeness (PS3.10 8.6).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import zipfile
@@ -41,6 +42,33 @@ class Candidate:
     """Its bytes come out of a decompressor: reading is bounded by the caller."""
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How much there is to read, by what directories say; for progress only."""
+
+    files: int
+    bytes: int
+
+
+def count(paths: Sequence[Path]) -> Count:
+    """Files and bytes at and below the paths, without opening anything."""
+    files = size = 0
+    for path in paths:
+        found = [path] if not path.is_dir() else _below(path)
+        for one in found:
+            files += 1
+            with contextlib.suppress(OSError):
+                size += one.stat().st_size
+    return Count(files, size)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, names, files in os.walk(folder):
+        names.sort()
+        for name in sorted(files):
+            yield Path(parent) / name
+
+
 def candidates(paths: Sequence[Path]) -> Iterator[Candidate]:
     """Every file at and below the paths, in a stable order; zips opened up.
 
@@ -49,10 +77,8 @@ def candidates(paths: Sequence[Path]) -> Iterator[Candidate]:
     """
     for path in paths:
         if path.is_dir():
-            for folder, names, files in os.walk(path):
-                names.sort()
-                for name in sorted(files):
-                    yield from _file(Path(folder) / name)
+            for below in _below(path):
+                yield from _file(below)
         else:
             yield from _file(path)
 

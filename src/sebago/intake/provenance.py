@@ -10,9 +10,10 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from sebago.dicom.facts import Facts
+from sebago.dicom.scan import Header
 from sebago.errors import Damaged
 from sebago.index.record import NewInstance, Place
-from sebago.intake.described import Described
 from sebago.intake.sources import Declared, Source
 
 
@@ -59,7 +60,8 @@ def read_provenance(data: bytes) -> tuple[Source, Declared]:
 def new_instance(
     source: Source,
     declared: Declared,
-    what: Described,
+    header: Header,
+    facts: Facts,
     *,
     digest: bytes,
     received_us: int,
@@ -69,7 +71,8 @@ def new_instance(
     return NewInstance(
         facility=source.facility,
         assigning_authority=source.authority,
-        facts=what,
+        header=header,
+        facts=facts,
         transfer_syntax_uid=declared.transfer_syntax_uid,
         digest=digest,
         received_us=received_us,

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import structlog
 
+from sebago.dicom.facts import facts
 from sebago.dicom.scan import scan
 from sebago.errors import SebagoError
 from sebago.index.engine import Index
 from sebago.index.record import KnownSeries, NewInstance, record_batch
 from sebago.index.segments import watermarks
-from sebago.intake.described import Described
 from sebago.intake.provenance import new_instance, read_provenance
 from sebago.journal import Finding, Reader, Replayed, What, replay
 
@@ -79,7 +79,8 @@ def _arrivals(
             yield new_instance(
                 source,
                 declared,
-                Described(header),
+                header,
+                facts(header),
                 digest=record.digest,
                 received_us=record.received_us,
                 place=record.position,

@@ -3,7 +3,8 @@
 Doors (`scp`, `web`) know this package and `intake`, and nothing that lies below them.
 """
 
+from sebago.index.instances import Held
+from sebago.retrieve.answers import Answer, Level, Metadata, Query, Row
 from sebago.retrieve.archive import Archive
-from sebago.retrieve.held import Answer, Held, Level, Metadata, Query, Row
 
 __all__ = ["Answer", "Archive", "Held", "Level", "Metadata", "Query", "Row"]

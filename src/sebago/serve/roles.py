@@ -14,11 +14,16 @@ from sebago.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_N
 from sebago.dimse.acceptor import Acceptor
 from sebago.dimse.channel import Timeouts
 from sebago.dimse.negotiation import Identity
+from sebago.errors import DiskFull
+from sebago.index.engine import Index
+from sebago.intake.recover import recover
 from sebago.keeper import Keeper
 from sebago.scp import Policy
 from sebago.scp import Services as DimseServices
 from sebago.serve.services import Services, open_archive
 from sebago.settings import Settings
+from sebago.web.app import build_app
+from sebago.web.server import serve_http
 
 log = structlog.get_logger()
 
@@ -75,3 +80,49 @@ def keep(settings: Settings, ready: Callable[[], None]) -> None:
         _on_term(keeper.stop)
         ready()
         keeper.run()
+
+
+def serve_web(settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """A web worker: HTTP on the inherited socket."""
+    with Services.open(settings) as services:
+        app = build_app(
+            services.archive,
+            services.intake,
+            services.registry,
+            checks=checks(services, settings),
+            public_url=settings.public_url,
+            page_default=settings.query_page_default,
+            instance_bytes_max=settings.max_instance_bytes,
+        )
+        if serve_http(app, listening, ready=ready, grace_s=GRACE_S):
+            return
+    os._exit(0)  # a request was cut off, and its thread may still be at work
+
+
+def checks(services: Services, settings: Settings) -> dict[str, Callable[[], None]]:
+    """What `/readyz` asks of this process."""
+
+    def index() -> None:
+        with services.index.read() as conn:
+            conn.exec_driver_sql("SELECT 1").close()
+
+    def journal() -> None:
+        if not os.access(settings.journal_dir, os.W_OK):
+            raise DiskFull("the journal folder cannot be written")
+
+    def dimse() -> None:
+        host, port = settings.dimse.rsplit(":", 1)
+        with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=1):
+            pass
+
+    return {"index": index, "journal": journal, "dimse": dimse}
+
+
+def recover_first(settings: Settings, ready: Callable[[], None]) -> None:
+    """Migrate the database and index what a crash left, before any door opens."""
+    index = Index.open(settings.data, settings.database_url)
+    try:
+        recover(index, settings.journal_dir)
+    finally:
+        index.dispose()
+    ready()

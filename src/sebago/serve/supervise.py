@@ -97,6 +97,19 @@ def supervise(
             running.append(again)
 
 
+def run_alone(worker: Worker) -> bool:
+    """Run a worker that ends by itself, before there are others; whether it ended well."""
+    child = _start(worker)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]) == 0
+    except KeyboardInterrupt:
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        raise
+    finally:
+        os.close(child.ready_fd)
+
+
 def _start(worker: Worker) -> _Running:
     ready_fd, said_fd = os.pipe()
     sys.stdout.flush()

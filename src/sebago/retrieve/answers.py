@@ -1,4 +1,4 @@
-"""What retrieval takes and gives: queries, answers, and the place of an instance."""
+"""What retrieval takes and gives: queries, answers, and metadata ready to be sent."""
 
 from __future__ import annotations
 
@@ -48,30 +48,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """One instance in the asker's view, and where its received bytes lie."""
-
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    """As stored."""
-    facility: str
-    """Whose custody it is in."""
-    instance_number: int | None
-    number_of_frames: int | None
-    length: int
-    """Bytes of the data set as received."""
-    digest: bytes
-    """BLAKE3 of the data set as received, 32 bytes."""
-    writer: str
-    segment: int
-    offset: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Metadata:
     """A DICOM JSON array of instances, ready to be sent in pieces."""
 
@@ -79,4 +55,6 @@ class Metadata:
     """Changes when an instance arrives or a version replaces another; quoted as a header wants."""
     gzip: bool
     """The pieces are gzip-encoded."""
+    length: int | None
+    """Bytes of the whole answer, where they are known."""
     body: Iterator[bytes]

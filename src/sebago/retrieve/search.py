@@ -1,0 +1,3 @@
+"""placeholder"""
+
+from sebago.index.search import search
