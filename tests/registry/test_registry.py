@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -155,6 +157,27 @@ def test_an_ae_title_belongs_to_one_facility_only(registry_index, two_facilities
     assert (tables(registry_index), kinds(registry_index)) == before, "all of it or nothing"
     two_facilities.remove_peer("CARY", "CT1")
     assert two_facilities.set_peer("MGMC", "CT1@10.0.0.9:104")
+
+
+def test_of_many_commands_at_once_that_claim_one_title_exactly_one_wins(registry_index):
+    registrar = Registrar(registry_index, "local:test")
+    codes = [f"F{n}" for n in range(6)]
+    for code in codes:
+        registrar.add_facility(code, code, code)
+    barrier = threading.Barrier(len(codes))
+
+    def claim(code: str) -> bool:
+        barrier.wait()
+        try:
+            return registrar.set_peer(code, "CT1")
+        except AlreadyThere:
+            return False
+
+    with ThreadPoolExecutor(len(codes)) as pool:
+        won = list(pool.map(claim, codes))
+    assert won.count(True) == 1
+    assert Registry(registry_index).peer("CT1") == Peer(codes[won.index(True)], "CT1", "", 0)
+    assert kinds(registry_index).count("peer.set") == 1
 
 
 def test_an_unknown_facility_is_named_with_those_that_there_are(registry_index, two_facilities):

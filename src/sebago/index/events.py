@@ -38,14 +38,22 @@ _columns = (
 )
 
 
+def lock_ledger(conn: Connection) -> None:
+    """Let nobody else append until this transaction ends: what is checked now stays true.
+
+    SQLite has one writer anyway; on PostgreSQL an advisory lock, so readers wait for nothing.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPENDING})
+
+
 def append_events(conn: Connection, rows: Sequence[EventRow]) -> int:
     """Append events in their order; returns the sequence number of the first.
 
     Numbers are given without gaps in the order of commits: SQLite has one writer, PostgreSQL gets
     a lock for the transaction, so a reader that has seen number n never sees a smaller one later.
     """
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _APPENDING})
+    lock_ledger(conn)
     first: int = conn.execute(_last).scalar_one() + 1
     conn.execute(
         _append,

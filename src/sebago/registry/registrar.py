@@ -8,7 +8,8 @@ its next look at the tables, at most `sebago.registry.REFRESH_S` later.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -17,6 +18,7 @@ from sebago.errors import AlreadyThere, BadValue, NotRegistered, UnknownFacility
 from sebago.gate import Role
 from sebago.index import registry as statements
 from sebago.index.engine import Index
+from sebago.index.events import lock_ledger
 from sebago.ledger import Event, Kind, Recorded, append, now_us
 from sebago.registry import credentials, names
 from sebago.registry.facts import project
@@ -57,7 +59,7 @@ class Registrar:
         code, name = names.facility_code(code), names.facility_name(name)
         issuer = names.authority(authority)
         wanted = [names.place(text) for text in places]
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             known = statements.facilities(conn)
             changed = _new_facility(known, code, name, issuer)
             if changed:
@@ -84,7 +86,7 @@ class Registrar:
             AlreadyThere: the title belongs to another facility.
         """
         wanted = names.place(place)
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             _registered(conn, code)
             return self._set_peer(conn, code, wanted)
 
@@ -96,7 +98,7 @@ class Registrar:
             NotRegistered: the facility has no such title.
         """
         title = names.ae_title(ae_title)
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             _registered(conn, code)
             own = [row.ae_title for row in statements.peers(conn) if row.facility == code]
             if title not in own:
@@ -116,7 +118,7 @@ class Registrar:
         """
         login, wanted = names.login(login), role_named(role)
         password_hash = credentials.hash_password(password)  # slow: before the transaction
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             _role_has_facility(conn, wanted, facility)
             if any(row.login == login for row in statements.users(conn)):
                 raise AlreadyThere(
@@ -135,7 +137,7 @@ class Registrar:
             NotRegistered: no such login.
         """
         login = names.login(login)
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             users = {row.login: row for row in statements.users(conn)}
             if login not in users:
                 raise NotRegistered(
@@ -163,7 +165,7 @@ class Registrar:
                 do="give --days 365, and make a new one before it ends",
             )
         token = credentials.make_token()
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             _role_has_facility(conn, wanted, facility)
             body = {
                 "secret_sha256": token.secret_sha256,
@@ -181,7 +183,7 @@ class Registrar:
         Raises:
             NotRegistered: no such id.
         """
-        with self._index.write_ledger() as conn:
+        with self._transaction() as conn:
             tokens = {row.token_id: row for row in statements.tokens(conn)}
             if token_id not in tokens:
                 raise NotRegistered(
@@ -194,6 +196,13 @@ class Registrar:
                 return False
             self._change(conn, Event(Kind.TOKEN_REVOKED, self._actor, token.facility, token_id))
         return True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A ledger transaction in which nobody else changes the registry."""
+        with self._index.write_ledger() as conn:
+            lock_ledger(conn)
+            yield conn
 
     def _set_peer(self, conn: Connection, code: str, place: names.Place) -> bool:
         known = {row.ae_title: row for row in statements.peers(conn)}.get(place.ae_title)
