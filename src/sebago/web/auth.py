@@ -40,6 +40,12 @@ def asker_of(scope: Scope) -> Asker:
     return asker
 
 
+def address_of(scope: Scope) -> str:
+    """The network address of whoever sent a request, for the record; behind a proxy, the proxy's."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
 def require(asker: Asker, act: Act) -> None:
     """Ask the gate about an act that touches no patient's data.
 

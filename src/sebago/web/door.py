@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sebago.errors import SebagoError, UnsupportedMediaType
 from sebago.registry import Registry
-from sebago.web.auth import OPEN_PATHS, bearer_token
+from sebago.web.auth import OPEN_PATHS, address_of, bearer_token
 from sebago.web.metrics import REQUEST_SECONDS, REQUESTS_OPEN, SENT_BYTES
 from sebago.web.problem import problem, problem_of
 from sebago.web.threads import Threads
@@ -95,7 +95,7 @@ class Door:
                 self._registry.authenticate,
                 token,
                 purpose=headers.get("x-purpose-of-use"),
-                address=(scope.get("client") or ("",))[0],
+                address=address_of(scope),
             )
         coding = headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", ""):

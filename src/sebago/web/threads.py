@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -18,6 +18,12 @@ from starlette.types import Receive, Scope, Send
 P = ParamSpec("P")
 T = TypeVar("T")
 
+PIECE_BYTES_MAX = 2 * 1024 * 1024
+PIECE_BYTES_MIN = 128 * 1024
+STREAMS_BYTES = 96 * 1024 * 1024
+"""What the pieces of all answers that are under way may take together, roughly."""
+PIECES_IN_FLIGHT = 8
+"""Pieces of one answer that may wait between here and the network, in the server for the most."""
 SEND_TIMEOUT_S = 120.0
 """A client that takes no byte of an answer for this long is given up."""
 
@@ -28,6 +34,8 @@ class Threads:
     def __init__(self, *, reading: int = 12, storing: int = 6) -> None:
         self._reading = ThreadPoolExecutor(reading, "read")
         self._storing = ThreadPoolExecutor(storing, "store")
+        self.streams = 0
+        """Answers that are being streamed."""
 
     async def read(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking work that reads."""
@@ -41,6 +49,15 @@ class Threads:
     def begin_store(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Start blocking work that stores, and go on meanwhile."""
         return asyncio.get_running_loop().run_in_executor(self._storing, work)
+
+    def piece_bytes(self) -> int:
+        """How long the next piece of an answer should be.
+
+        Each piece costs a change of threads: 2 MiB go out at 3,000 MB/s where 256 KiB make 1,300
+        (2 cores, one client). With many slow clients shorter ones keep memory bounded.
+        """
+        fair = STREAMS_BYTES // (PIECES_IN_FLIGHT * max(1, self.streams))
+        return min(max(fair, PIECE_BYTES_MIN), PIECE_BYTES_MAX)
 
     def close(self) -> None:
         """Let the threads go; what runs finishes, what waits is dropped."""
@@ -82,13 +99,14 @@ class Streamed(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the pieces; see PEP 3333's successor ASGI 3, HTTP connection scope."""
+        """Send the pieces."""
         start = {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
         gone = asyncio.ensure_future(_until_gone(receive))
+        self._threads.streams += 1
         piece: asyncio.Future[bytes | None] | None = None
         try:
             if scope["method"] == "HEAD":
@@ -108,6 +126,7 @@ class Streamed(Response):
         except TimeoutError:
             pass  # the server closes the connection: the body is not at its end
         finally:
+            self._threads.streams -= 1
             gone.cancel()
             if piece is not None:
                 with contextlib.suppress(Exception, asyncio.CancelledError):
@@ -118,6 +137,31 @@ class Streamed(Response):
 
     def _next(self) -> bytes | None:
         return next(self._pieces, None)
+
+
+def joined(buffers: Iterable[bytes | bytearray | memoryview], threads: Threads) -> Iterator[bytes]:
+    """The same bytes in pieces of about `threads.piece_bytes()`, each byte copied once.
+
+    Long buffers are cut, short ones wait until there is enough.
+    """
+    waiting: list[memoryview] = []
+    size = 0
+    limit = threads.piece_bytes()
+    for buffer in buffers:
+        view = memoryview(buffer)
+        at = 0
+        while at < len(view):
+            piece = view[at : at + limit - size]
+            waiting.append(piece)
+            size += len(piece)
+            at += len(piece)
+            if size >= limit:
+                yield b"".join(waiting)
+                waiting.clear()
+                size = 0
+                limit = threads.piece_bytes()
+    if waiting:
+        yield b"".join(waiting)
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from sebago.errors import NotAcceptable
 from sebago.gate import Asker
 from sebago.retrieve import Archive
-from sebago.retrieve.held import Level, Path, Row
-from sebago.web.auth import asker_of
+from sebago.retrieve.answers import Level, Path, Row
+from sebago.web.auth import address_of, asker_of
 from sebago.web.dicomweb.accept import DICOM_JSON, MULTIPART, choose
 from sebago.web.dicomweb.answers import (
     DATA_SETS,
@@ -75,12 +75,19 @@ class Qido:
             )
         base = base_url(request, self.public_url)
         return await self.threads.read(
-            self._answer, asker_of(request.scope), search, base, chosen[0].media_type
+            self._answer,
+            asker_of(request.scope),
+            search,
+            base,
+            chosen[0].media_type,
+            address_of(request.scope),
         )
 
-    def _answer(self, asker: Asker, search: Search, base: str, media_type: str) -> Response:
+    def _answer(
+        self, asker: Asker, search: Search, base: str, media_type: str, address: str
+    ) -> Response:
         """Search and write; in a reading thread."""
-        answer = self.archive.search(asker, search.query)
+        answer = self.archive.search(asker, search.query, address=address)
         warnings = _warnings(search, answer.remaining)
         headers = {"cache-control": "no-store"}
         if warnings:

@@ -17,7 +17,7 @@ from pydicom.datadict import tag_for_keyword
 
 from sebago.dicom.identifier import vr_of
 from sebago.errors import BadRequest
-from sebago.retrieve.held import Level, Path, Query
+from sebago.retrieve.answers import Level, Path, Query
 
 FIELDS_MAX = 2000
 VALUE_CHARS_MAX = 64 * 1024

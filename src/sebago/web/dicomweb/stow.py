@@ -32,7 +32,7 @@ from sebago.errors import BadRequest, NotAcceptable, SebagoError, UnsupportedMed
 from sebago.gate import Act, Asker
 from sebago.intake import Accepted, Intake, Source
 from sebago.registry import Registry
-from sebago.web.auth import asker_of, require
+from sebago.web.auth import address_of, asker_of, require
 from sebago.web.dicomweb.accept import (
     DICOM,
     DICOM_JSON,
@@ -173,8 +173,8 @@ class Stow:
 
     def _source(self, asker: Asker, request: Request) -> Source:
         facility = self.registry.facility(asker.facility)
-        client = request.client.host if request.client else ""
-        return Source(facility.code, str(facility.authority), "stow", asker.actor, client)
+        address = address_of(request.scope)
+        return Source(facility.code, str(facility.authority), "stow", asker.actor, address)
 
     def _reader(self, request: Request, study: str) -> Reader:
         """What reads this body, by its Content-Type.
