@@ -47,14 +47,6 @@ def require_serve() -> None:
 
 
 @dataclass(slots=True)
-class Tokens:
-    """Bearer tokens by role, of one facility."""
-
-    sender: str
-    clinician: str
-
-
-@dataclass(slots=True)
 class Server:
     """A Sebago installation in `folder`, running or not.
 
@@ -70,7 +62,8 @@ class Server:
     dimse_port: int = field(default_factory=free_port)
     ae_title: str = "SEBAGO"
     running: Running | None = None
-    tokens: dict[str, Tokens] = field(default_factory=dict)
+    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By facility and role; made when first asked for."""
     ready_after_s: float = 0.0
     _said_from: int = 0
     _started: float = 0.0
@@ -116,6 +109,8 @@ class Server:
     def env(self) -> dict[str, str]:
         """Environment of the server and of every command."""
         mine = {k: v for k, v in os.environ.items() if not k.startswith("SEBAGO_")}
+        # Many processes are started: without this each would compile every module again.
+        mine.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**mine, **self.environment, "SEBAGO_DATA": str(self.data)}
 
     # --- commands
@@ -153,16 +148,13 @@ class Server:
         told: dict[str, object] = json.loads(self.command("status", "--json"))
         return told
 
-    def add_facility(self, code: str, *, peers: Sequence[str] = (), authority: str = "") -> Tokens:
-        """Register a facility with its peers (`TITLE` or `TITLE@HOST:PORT`), and make tokens."""
+    def add_facility(self, code: str, *, peers: Sequence[str] = (), authority: str = "") -> None:
+        """Register a facility with its peers (`TITLE` or `TITLE@HOST:PORT`)."""
         arguments = ["facility", "add", code, "--name", f"Facility {code}"]
         arguments += ["--authority", authority or f"{code}&1.2.3.{sum(code.encode())}&ISO"]
         for peer in peers:
             arguments += ["--ae", peer]
         self.command(*arguments)
-        made = Tokens(self.token(code, "sender"), self.token(code, "clinician"))
-        self.tokens[code] = made
-        return made
 
     def add_peer(self, code: str, title: str, port: int | None = None) -> None:
         """Register a DICOM peer of a facility on this machine."""
@@ -175,9 +167,9 @@ class Server:
 
     def headers(self, code: str, role: str = "sender") -> dict[str, str]:
         """HTTP headers that say who asks."""
-        tokens = self.tokens[code]
-        token = tokens.sender if role == "sender" else tokens.clinician
-        return {"Authorization": f"Bearer {token}"}
+        if (code, role) not in self.tokens:
+            self.tokens[code, role] = self.token(code, role)
+        return {"Authorization": f"Bearer {self.tokens[code, role]}"}
 
     # --- running
 
