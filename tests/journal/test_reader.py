@@ -31,6 +31,7 @@ def test_an_open_segment_is_read_while_it_is_written(tmp_path: Path, reader: Rea
         (one,) = kept(journal, data)
         assert one.position is not None
         assert reader.view(one.position) == data
+        assert reader.digest(one.position) == one.digest
         with reader.fd(one.position) as fd:
             assert os.pread(fd, one.position.length, one.position.offset) == data
     journal.close()

@@ -363,6 +363,13 @@ def test_what_the_disk_cannot_read_is_damage_and_the_rest_is_found(tmp_path: Pat
     assert [f.start for f in findings] == [0]
     assert walk(BadSector(0, 1 << 40))[0] == []
 
+    def cut_short(fd: int, length: int, offset: int) -> bytes:
+        return b"" if offset == two.offset else os.pread(fd, length, offset)
+
+    findings = []
+    list(replay(tmp_path, {}, found=findings.append, read=cut_short))
+    assert [f.start for f in findings] == [two.record]
+
 
 def test_a_record_that_a_living_writer_finishes_between_two_looks_is_no_damage(
     tmp_path: Path,

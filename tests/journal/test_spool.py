@@ -59,9 +59,24 @@ def test_a_door_receives_straight_to_the_place_of_the_bytes(tmp_path: Path) -> N
     data = spool.finish()
     assert isinstance(data, memoryview)
     assert bytes(data) == b"abc"
-    del data
     spool.abandon()
     spool.abandon()
+    with pytest.raises(ValueError, match="released"):
+        bytes(data)  # the buffer is another object's now
+    journal.close()
+
+
+def test_a_buffer_that_somebody_still_looks_at_is_left_to_him(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, inline_bytes_max=8192)
+    spool = journal.spool()
+    spool.write(b"abc")
+    data = spool.finish()
+    assert isinstance(data, memoryview)
+    held = memoryview(data)
+    spool.abandon()
+    with journal.spool() as other:
+        other.write(b"xyz")
+        assert bytes(held) == b"abc"
     journal.close()
 
 

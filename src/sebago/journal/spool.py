@@ -150,7 +150,7 @@ class Spool:
     """Where one object's bytes go while they arrive. One thread at a time.
 
     Call `abandon` at the end in any case (or use it as a context manager): it gives the buffer back,
-    and removes what was not committed. Views of the buffer must not be used after that.
+    and removes what was not committed. What `finish` returned is released by that.
 
     A failing disk does not show before `finish`: until then what comes is taken and dropped, so that
     a door can read a message to its end and answer it. `error` tells a door that would rather stop.
@@ -163,6 +163,7 @@ class Spool:
         self._buffers = buffers
         self._buffer: mmap.mmap | None = buffers.take()
         self._view = memoryview(self._buffer)
+        self._given = self._view[:0]
         self._used = 0
         self._high = 0
         self._unsynced = 0
@@ -201,7 +202,8 @@ class Spool:
         """
         if self._spooled is None and self.error is None:
             self._take_in()
-            return self._view[: self._used].toreadonly()
+            self._given = self._view[: self._used].toreadonly()
+            return self._given
         self._flush(last=True)
         if self.error is not None:
             raise self.error
@@ -220,7 +222,9 @@ class Spool:
             self._spooled = None
         if self._buffer is not None:
             buffer, self._buffer = self._buffer, None
-            self._view.release()
+            with contextlib.suppress(BufferError):  # somebody still looks at it
+                self._given.release()
+                self._view.release()
             self._buffers.give_back(buffer, self._high)
 
     def __enter__(self) -> Spool:
