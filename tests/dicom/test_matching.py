@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sebago.dicom.matching import (
     LIKE_ESCAPE,
+    VALUE_CHARACTERS_MAX,
     VALUES_MAX,
     AnyOf,
     Exact,
@@ -143,9 +144,16 @@ def test_keys_become_the_smallest_matcher_that_does():
     )
 
 
-def test_too_many_values_are_refused():
-    with pytest.raises(BadRequest):
-        matcher("1.2\\" * (VALUES_MAX + 1), "UI")
+def test_too_many_values_and_too_long_ones_are_refused():
+    long = "A" * (VALUE_CHARACTERS_MAX + 1)
+    for ask in (
+        lambda: matcher("1.2\\" * (VALUES_MAX + 1), "UI"),
+        lambda: matcher(long + "*", "LO"),
+        lambda: name_matcher(long),
+    ):
+        with pytest.raises(BadRequest):
+            ask()
+    assert isinstance(matcher("1.2\\" * 900 + "1.3", "UI"), OneOf)
 
 
 # --- dates and times ----------------------------------------------------------------------------

@@ -27,12 +27,11 @@ from sebago.dicom.json_values import attribute
 from sebago.dicom.scan import WANTED_VRS, Header, integer_of
 from sebago.errors import MissingIdentifier, NotDicom
 
-COLUMN_CHARACTERS_MAX: Final = 512
-"""A text column is cut here. The longest VR of a column (LO) allows 64 characters a value, and
-PostgreSQL indexes no more than 2,700 bytes."""
-
 _ATTRIBUTE_BYTES_MAX: Final = 12 * 1024
 """Longer values are no search results: LT allows 10,240 characters."""
+
+_REMEMBERED_BYTES_MAX: Final = 256
+"""With 4,096 of them, what is remembered stays below 4 MB."""
 
 # Attributes beyond the columns, level by level.
 STUDY_TAGS: Final = (
@@ -305,11 +304,10 @@ def _identifier(header: Header, tag: int, name: str) -> str:
 
 
 def _column(header: Header, tag: int) -> str:
-    # NUL inside text is what C programs leave behind; PostgreSQL cannot store it.
+    # NUL inside text is what C programs leave behind; PostgreSQL cannot store it. Length is for
+    # the index to bound: an identifier that is cut here could become that of somebody else.
     text = header.text(tag)
-    if "\0" in text or len(text) > COLUMN_CHARACTERS_MAX:
-        text = text.replace("\0", "")[:COLUMN_CHARACTERS_MAX]
-    return text
+    return text.replace("\0", "") if "\0" in text else text
 
 
 def _number(header: Header, tag: int, odd: list[bytes]) -> int | None:
@@ -369,7 +367,9 @@ def _attribute(header: Header, tag: int) -> bytes:
     raw = header.values[tag]
     if WANTED_VRS[tag] == "SQ":
         return _sequence(header, tag)
-    return _remembered(tag, raw[:_ATTRIBUTE_BYTES_MAX], header.charsets)
+    if len(raw) > _REMEMBERED_BYTES_MAX:
+        return attribute(tag, WANTED_VRS[tag], raw[:_ATTRIBUTE_BYTES_MAX], header.charsets)
+    return _remembered(tag, raw, header.charsets)
 
 
 @lru_cache(maxsize=4096)
@@ -407,9 +407,5 @@ def _texts_in(attribute_json: bytes, key: str) -> tuple[str, ...]:
     texts: list[str] = []
     for item in sequence.get("Value", ()):
         values = item.get(key, {}).get("Value", ())
-        texts.extend(
-            value.replace("\0", "")[:COLUMN_CHARACTERS_MAX]
-            for value in values
-            if isinstance(value, str)
-        )
+        texts.extend(value.replace("\0", "") for value in values if isinstance(value, str))
     return tuple(texts)

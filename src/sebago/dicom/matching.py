@@ -38,6 +38,9 @@ LIKE_ESCAPE: Final = "!"
 VALUES_MAX: Final = 10_000
 """Values in one key. Lists of hundreds of UIDs are usual."""
 
+VALUE_CHARACTERS_MAX: Final = 1024
+"""Characters in one value of a key."""
+
 _FOLDED_VRS: Final = frozenset({"PN", "LT", "ST", "UT", "UC"})
 _WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _COMMA_VRS: Final = frozenset({"UI", "CS"})
@@ -181,7 +184,7 @@ def matcher(
         empty_values: `""` matches only empty values.
 
     Raises:
-        BadRequest: a date, time or number that is none, or more than VALUES_MAX values.
+        BadRequest: a date, time or number that is none, too many values, or one too long.
     """
     if folded is None:
         folded = vr in _FOLDED_VRS
@@ -200,7 +203,13 @@ def matcher(
 
 
 def name_matcher(raw: str, *, empty_values: bool = False) -> NameMatcher:
-    """What a key of VR PN asks for (PS3.4 C.2.2.2.1, PS3.5 6.2.1)."""
+    """What a key of VR PN asks for (PS3.4 C.2.2.2.1, PS3.5 6.2.1).
+
+    Raises:
+        BadRequest: the name is longer than VALUE_CHARACTERS_MAX.
+    """
+    if len(raw) > VALUE_CHARACTERS_MAX:
+        raise BadRequest(f"a key of more than {VALUE_CHARACTERS_MAX} characters")
     if _is_universal(raw):
         return Universal()
     if empty_values and raw == '""':
@@ -257,6 +266,8 @@ def _values(raw: str, vr: str) -> list[str]:
     values = [value for part in raw.split("\\") if (value := part.strip(" \0"))]
     if len(values) > VALUES_MAX:
         raise BadRequest(f"{len(values)} values in one key, {VALUES_MAX} at most")
+    if any(len(value) > VALUE_CHARACTERS_MAX for value in values):
+        raise BadRequest(f"a key of more than {VALUE_CHARACTERS_MAX} characters")
     return values or [""]
 
 
