@@ -371,7 +371,6 @@ def store_some(
         run = StoreRun()
         if start is not None:
             start.wait(timeout=120)
-        gc.disable()
         clock = time.perf_counter
         began = clock()
         for i in range(count):
@@ -389,7 +388,6 @@ def store_some(
                 raise LoadFailed(f"{target.called} answered {status:04X} to C-STORE")
             run.bytes_sent += message.dataset_bytes
         ended = clock()
-        gc.enable()
         run.instances, run.seconds = count, ended - began
         association.release()
         return run, began, ended
@@ -407,6 +405,7 @@ def _store_process(
     start: multiprocessing.synchronize.Barrier,
     answer: multiprocessing.connection.Connection,
 ) -> None:
+    gc.disable()  # this process ends with its run
     try:
         answer.send(
             store_some(

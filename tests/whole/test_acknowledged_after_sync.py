@@ -12,6 +12,7 @@ from bench.instances import fresh_study, small_templates
 from bench.load import StoreTarget, store_load
 from bench.web import StowRequest, WebClient, stored_count
 from tests import peers
+from tests.whole.conftest import SMALL
 from tests.whole.server import Server
 from tests.whole.syscalls import acknowledgements, calls, finished, strace
 
@@ -75,7 +76,7 @@ def test_a_receiver_that_does_not_sync_is_seen_not_to(tmp_path: Path) -> None:
 def test_every_acknowledgement_follows_a_sync_of_the_journal(tmp_path: Path) -> None:
     output = tmp_path / "calls"
     with traced_or_skipped(output) as prefix:
-        server = Server(tmp_path / "sebago", wrapper=prefix)
+        server = Server(tmp_path / "sebago", environment=SMALL, wrapper=prefix)
         server.add_facility("SYNC", peers=[CALLING])
         try:
             server.start(timeout_s=90)
