@@ -9,6 +9,7 @@ import pytest
 
 from sebago.errors import IndexAway
 from sebago.ledger import Event, Ledger, append, last, replay
+from tests.databases import an_index
 
 
 def note(number: int, **body: object) -> Event:
@@ -136,3 +137,13 @@ def test_a_mistake_while_writing_is_never_taken_for_a_recorded_event():
         ledger.wait(first)
     with pytest.raises(IndexAway):
         ledger.wait(second)
+
+
+def test_appending_and_the_registrys_look_read_one_row_each_not_a_table(tmp_path):
+    with an_index("sqlite", tmp_path) as index, index.read() as conn:
+        for statement in (
+            "SELECT coalesce(max(seq), 0) FROM ledger.event",
+            "SELECT seq FROM ledger.projection WHERE name = 'registry'",
+        ):
+            plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
+            assert [row[3].split()[0] for row in plan] == ["SEARCH"], plan
