@@ -113,8 +113,7 @@ def inflate(
 def encoding_of(data: Buffer, transfer_syntax_uid: str) -> tuple[bool, bool]:
     """(explicit, little endian) as the data set is written.
 
-    An explicit data set that was announced as implicit shows in its first element, as it does to
-    the header scan. The reverse needs no answer: `header_at` reads elements without VR.
+    Gateways announce it wrongly; the first element tells, as it does to the header scan.
 
     Raises:
         NotSupported: the syntax is a deflated one; `inflate` first.
@@ -122,8 +121,17 @@ def encoding_of(data: Buffer, transfer_syntax_uid: str) -> tuple[bool, bool]:
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.deflated:
         raise NotSupported("a deflated data set is walked only once it is inflated")
-    explicit = syntax.explicit or (syntax.little_endian and bytes(data[4:6]) in VRS)
-    return explicit, syntax.little_endian
+    if not syntax.little_endian:
+        return True, False
+    first = bytes(data[:8])
+    if first[4:6] in VRS:
+        return True, True
+    if syntax.explicit and len(first) == 8 and any(first):
+        second = 8 + int(_LE_LENGTH(first, 4)[0])
+        if second <= VALUE_BYTES_MAX:
+            following = bytes(data[second : second + 8])
+            return len(following) < 8 or following[4:6] in VRS, True
+    return syntax.explicit, True
 
 
 @lru_cache(maxsize=8192)
@@ -166,9 +174,9 @@ def header_at(
     if explicit and raw_vr in _SHORT_NAMES:
         return (tag, _SHORT_NAMES[raw_vr], short, offset + 8, True)
     read_length = _LE_LENGTH if little_endian else _BE_LENGTH
-    if not explicit or tag in MARKERS:
+    vr = _LONG_NAMES.get(raw_vr) if explicit else None
+    if vr is None and (tag in MARKERS or (tag and not explicit)):
         return (tag, "", read_length(buffer, offset + 4)[0], offset + 8, False)
-    vr = _LONG_NAMES.get(raw_vr)
     if vr is None:
         return _odd_header(buffer, offset, end, tag, raw_vr, little_endian=little_endian)
     if end - offset < 12:
@@ -337,7 +345,7 @@ def _in_sequence(data: Buffer, offset: int, level: _Level, levels: list[_Level])
     if tag == SEQUENCE_END and level.undefined:
         levels.pop()
         return value, _end_of(level, value, len(levels)), None
-    if tag in (SEQUENCE_END, ITEM_END) and level.kind is Kind.SEQUENCE:
+    if tag == ITEM_END or (tag == SEQUENCE_END and level.kind is Kind.SEQUENCE):
         return value, None, None
     raise NotDicom(f"{tag:08X} at offset {offset} stands where an item of {level.tag:08X} should")
 
@@ -349,7 +357,8 @@ def _in_data_set(data: Buffer, offset: int, level: _Level, levels: list[_Level])
         return end, None, None
     header = header_at(data, offset, end, explicit=level.explicit, little_endian=little)
     tag, vr, length, value, explicit = header
-    if tag in MARKERS:
+    if tag in MARKERS and (not vr or len(levels) > 1):
+        length, value = (_LE_LENGTH if little else _BE_LENGTH)(data, offset + 4)[0], offset + 8
         return _delimiter_in_data_set(tag, offset, value, length, level, levels)
     if not vr:
         vr = implicit_vr(tag, level.creators)

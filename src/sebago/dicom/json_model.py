@@ -227,7 +227,7 @@ class JsonWriter:
         tag, vr, length, value, _ = header_at(
             view, offset, total, explicit=explicit, little_endian=little
         )
-        if tag in MARKERS:
+        if tag in MARKERS and not vr:
             # Delimiters where none belong, and items that no sequence holds, are passed over.
             whole = length if tag == ITEM and length != UNDEFINED else 0
             return _Node(0, b"", b"", value - offset + whole, context)
