@@ -163,7 +163,11 @@ class Channel:
             elif self._armed_s != tick:
                 self._arm(tick)
             try:
-                n = self.sock.recv_into(room)
+                beyond = inflow.beyond(room)
+                if beyond is None:
+                    n = self.sock.recv_into(room)
+                else:
+                    n = self.sock.recvmsg_into((room, beyond))[0]
                 break
             except BlockingIOError:
                 now = time.monotonic()

@@ -241,7 +241,7 @@ class Lobby:
                 return
             arrived += piece
             if arrived[0] == ABORT:
-                self._drop(guest)  # AA-2
+                self._dismiss(guest, b"")  # AA-2
                 return
             problem = _judge_header(arrived)
             if problem:
@@ -288,7 +288,8 @@ class Lobby:
 
     def _say(self, sock: socket.socket, pdu: bytes) -> None:
         with contextlib.suppress(OSError):
-            sock.send(pdu, socket.MSG_DONTWAIT)
+            if pdu:
+                sock.send(pdu, socket.MSG_DONTWAIT)
             sock.shutdown(socket.SHUT_WR)
 
     def _take_over(self, sock: socket.socket) -> None:
