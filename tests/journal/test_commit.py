@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sebago.journal import Entry, Reader, replay
-from tests.journal.entries import entry, kept, open_journal
+from tests.journal.entries import dead_copy, entry, kept, open_journal, replayed
 
 
 def test_what_was_committed_is_read_back_byte_for_byte(tmp_path: Path) -> None:
@@ -72,3 +72,32 @@ def test_an_entry_that_breaks_the_rules_is_the_callers_mistake(tmp_path: Path) -
         journal.commit([entry(b"1")])
     with pytest.raises(ValueError, match="digest"):
         Entry(memoryview(b""), b"short", b"", 1).check()
+
+
+def test_the_next_batch_is_synced_while_the_second_stage_of_the_last_one_runs(
+    tmp_path: Path,
+) -> None:
+    calls: list[list[object]] = []
+    running, may_end = threading.Event(), threading.Event()
+
+    def slow(batch: Sequence[Entry]) -> None:
+        calls.append([one.note for one in batch])
+        running.set()
+        assert may_end.wait(30)
+
+    journal = open_journal(tmp_path, slow)
+    entries = [entry(b"%d" % number, note=number) for number in range(4)]
+    threads = [threading.Thread(target=journal.commit, args=([one],)) for one in entries]
+    threads[0].start()
+    assert running.wait(30)
+    for number in (1, 2, 3):  # each on the disk before the next one comes, none through
+        threads[number].start()
+        while entries[number].position is None:
+            pass
+    assert len(replayed(dead_copy(tmp_path))[0]) == 4
+    assert calls == [[0]]
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    assert calls == [[0], [1, 2, 3]]  # one call for all that waited, in their order
+    journal.close()

@@ -106,7 +106,7 @@ class Folder:
     @classmethod
     def take(cls, root: Path, disk: Disk) -> Folder:
         """Take over a folder that nobody holds, or make one. It is ours until `close`."""
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o750, parents=True, exist_ok=True)
         candidates = chain(writer_folders(root), _new_folders(root))
         folder = next(filter(None, (cls._try(path, disk) for path in candidates)))
         # Taken over or new, its name and its lock file's are on the disk before anything in it.
@@ -183,7 +183,7 @@ def _new_folders(root: Path) -> Iterator[Path]:
     """Folders that were not there before; another process may be quicker to take one."""
     while True:
         path = root / f"w{secrets.token_hex(5)}"
-        path.mkdir()
+        path.mkdir(mode=0o750)
         yield path
 
 

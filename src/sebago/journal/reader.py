@@ -158,7 +158,7 @@ class Reader:
         return data
 
     def _header(self, found: _Open, position: Position) -> RecordHeader:
-        """The record's header, once it is sure that this is the record. About 3 us."""
+        """The record's header, once it is sure that this is the record. About 8 us with the look-up."""
         try:
             raw = self._read(found.fd, HEADER_BYTES, position.record)
             header = decode_record(raw, position.record)
