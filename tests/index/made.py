@@ -129,7 +129,7 @@ def uid(*numbers: int) -> str:
     return ".".join([ROOT, *map(str, numbers)])
 
 
-def slices(count: int, study: int = 1, series: int = 1, **more: str) -> list[NewInstance]:
+def slices(count: int, study: int = 1, series: int = 1, **more: str | bytes) -> list[NewInstance]:
     """`count` instances of one series."""
     return [
         new(
@@ -138,7 +138,7 @@ def slices(count: int, study: int = 1, series: int = 1, **more: str) -> list[New
             sop_instance_uid=uid(study, series, number),
             instance_number=number,
             series_number=series,
-            **more,  # type: ignore[arg-type]  # facility and authority, or what a header says
+            **more,  # type: ignore[arg-type]  # what `new` takes
         )
         for number in range(1, count + 1)
     ]

@@ -8,8 +8,9 @@ no NUL in text, and no index entry over 2.7 kB).
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from typing import Final
+
+from sebago.dicom.matching import fold, fold_name
 
 UID_CHARACTERS: Final = 128
 """PS3.5 9.1 allows 64; longer ones are in real archives and are kept apart by what follows."""
@@ -72,12 +73,11 @@ def large(number: int | None) -> int | None:
 
 
 def folded(text: str) -> str:
-    """Text as it is compared: without case, accents, width and trailing blanks or `^`."""
-    plain = unicodedata.normalize("NFKD", clean(text)).casefold()
-    return words("".join(c for c in plain if not unicodedata.combining(c)).rstrip(" ^"))
+    """Text as it is compared (`sebago.dicom.matching.fold`)."""
+    return words(fold(text))
 
 
 def folded_name(name: str) -> tuple[str, str, str]:
     """The alphabetic, ideographic and phonetic component groups of a name, each folded."""
-    groups = [*name.split("=")[:3], "", "", ""]
-    return folded(groups[0]), folded(groups[1]), folded(groups[2])
+    alphabetic, ideographic, phonetic = fold_name(name)
+    return words(alphabetic), words(ideographic), words(phonetic)
