@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sebago.dicom.part10 import parse_part10
-from sebago.dimse.scu import Requestor
-
 from demo.archive import Archive
+from sebago.dicom.part10 import parse_part10
+from sebago.dimse.negotiation import Identity
+from sebago.dimse.scu import Requestor
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ def c_store(archive: Archive, calling: str, files: Iterable[bytes]) -> list[Sent
         called="SEBAGO",
         calling=calling,
         contexts=[(sop_class, [syntax]) for sop_class, syntax in sorted(offers)],
+        identity=Identity("2.999.7.1", "SEBAGO_DEMO", 131072),
     ) as peer:
         for meta, data_set in parsed:
             status = peer.store(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
 from sebago.dicom.part10 import Part10, parse_part10
 from sebago.errors import Inflated, NotDicom, SebagoError, Truncated, TryLater
@@ -177,7 +177,7 @@ def try_one(intake: Intake, source: Source, candidate: Candidate, *, inflate_max
 def _accept(
     intake: Intake,
     source: Source,
-    file: BinaryIO,
+    file: IO[bytes],
     head: bytes,
     parsed: Part10,
     limit: int | None,
@@ -204,7 +204,7 @@ def _accept(
     return intake.accept(source, Declared(parsed.meta.transfer_syntax_uid), incoming)
 
 
-def _read(file: BinaryIO, count: int) -> bytes:
+def _read(file: IO[bytes], count: int) -> bytes:
     """Up to `count` bytes; fewer only at the end."""
     pieces = []
     while count > 0:

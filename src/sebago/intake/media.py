@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 ZIP_DEPTH_MAX = 3
 ZIP_ENTRIES_MAX = 1_000_000
@@ -26,7 +26,7 @@ _SEPARATOR = "!"
 
 
 class _Opener(Protocol):
-    def __call__(self) -> AbstractContextManager[BinaryIO]: ...
+    def __call__(self) -> AbstractContextManager[IO[bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +110,11 @@ def _kind_of(start: bytes) -> str:
     return "gzip" if start[:3] == b"\x1f\x8b\x08" else ""
 
 
-def _gunzip(path: Path) -> AbstractContextManager[BinaryIO]:
-    return gzip.open(path, "rb")  # type: ignore[return-value]  # GzipFile reads as BinaryIO does
+def _gunzip(path: Path) -> AbstractContextManager[IO[bytes]]:
+    return gzip.open(path, "rb")  # type: ignore[return-value]  # GzipFile reads as IO[bytes] does
 
 
-def _zip(label: str, file: BinaryIO, depth: int) -> Iterator[Candidate]:
+def _zip(label: str, file: IO[bytes], depth: int) -> Iterator[Candidate]:
     """Entries of a zip. A broken one is itself the candidate, so that it is reported."""
     try:
         archive = zipfile.ZipFile(file)

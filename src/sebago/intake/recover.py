@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Connection
 
 from sebago.dicom.facts import facts
 from sebago.dicom.scan import scan
@@ -59,7 +61,7 @@ def recover(index: Index, journal_dir: Path) -> Recovered:
     try:
         arrivals = _arrivals(replay(journal_dir, since, found=found), reader, recovered)
         while batch := list(islice(arrivals, BATCH)):
-            index.transact(lambda conn, batch=batch: record_batch(conn, known, batch))
+            index.transact(partial(_record, known, batch))
             recovered.instances += len(batch)
             recovered.bytes += sum(item.place.length for item in batch)
     finally:
@@ -67,6 +69,10 @@ def recover(index: Index, journal_dir: Path) -> Recovered:
     if recovered.instances:
         log.info("journal-replayed", instances=recovered.instances, bytes=recovered.bytes)
     return recovered
+
+
+def _record(known: KnownSeries, batch: list[NewInstance], conn: Connection) -> None:
+    record_batch(conn, known, batch)
 
 
 def _arrivals(

@@ -34,11 +34,14 @@ class Query:
     """Attributes to return beyond those that the level always returns."""
     limit: int | None = None
     offset: int = 0
+    newest_first: bool = True
+    """Newest study first, for lists that people look at; else in the order of arrival, in which no
+    page repeats or skips while studies come in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Matches in a total order (newest study first), filtered by the gate before paging."""
+    """Matches in a total order, filtered by the gate before paging."""
 
     rows: list[Row]
     remaining: int

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sebago.dicom.part10 import write_meta
 from sebago.errors import Denied, NotFound
-from sebago.gate import Act, Asker, Decision, Scope, decide
+from sebago.gate import About, Act, Asker, Decision, Scope, decide
 from sebago.index import instances as questions
 from sebago.index import metadata as chunks
 from sebago.index.engine import Index
@@ -26,7 +26,7 @@ from sebago.index.studies import custodians
 from sebago.index.views import View
 from sebago.journal import Reader
 from sebago.ledger import AccessLog
-from sebago.retrieve.answers import Answer, Metadata, Query
+from sebago.retrieve.answers import Answer, Level, Metadata, Query
 from sebago.retrieve.metadata import (
     MetadataStore,
     ReadyAnswers,
@@ -112,14 +112,15 @@ class Archive:
             NotFound: nothing of the kind is to be seen.
         """
         wanted_series, wanted_instances = _several(series), _several(instances)
-        decision = decide(asker, Act.RETRIEVE, None)
-        view: View | None = _view(asker, decision) if decision.permit else None
+        may_at_all = decision = decide(asker, Act.RETRIEVE, None)
         found: list[Held] = []
-        if view is not None:
+        if may_at_all.permit:
             with self._index.read() as conn:
+                held_by = custodians(conn, study_instance_uid)
+                decision = decide(asker, Act.RETRIEVE, About(held_by))
                 found = questions.held(
                     conn,
-                    view,
+                    _view(asker, may_at_all),
                     study_instance_uid,
                     wanted_series[0] if len(wanted_series) == 1 else None,
                     wanted_instances[0] if len(wanted_instances) == 1 else None,
@@ -132,7 +133,9 @@ class Archive:
             study_instance_uid=study_instance_uid,
             address=address,
         )
-        _require(decision)
+        _require(may_at_all)
+        if not decision.permit:  # another facility's, or nobody's: the two are not told apart
+            found = []
         if len(wanted_series) > 1:
             found = [one for one in found if one.series_instance_uid in wanted_series]
         if len(wanted_instances) > 1:
@@ -149,6 +152,19 @@ class Archive:
             with self._index.read() as conn:
                 study = questions.study_of(conn, _view(asker, decision), sop_instance_uid)
         return self.locate(asker, study, None, sop_instance_uid, address=address)[0]
+
+    def studies_of(
+        self, asker: Asker, *, series: Sequence[str], instances: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Study Instance UIDs in the asker's view that series or instances belong to."""
+        keys: dict[tuple[int, ...], str] = {}
+        if series:
+            keys[(0x0020000E,)] = "\\".join(series)
+        if instances:
+            keys[(0x00080018,)] = "\\".join(instances)
+        level = Level.INSTANCE if instances else Level.SERIES
+        rows = self.search(asker, Query(level, keys)).rows
+        return tuple(dict.fromkeys(row["0020000D"]["Value"][0] for row in rows))
 
     def versions(self, facility: str, sop_instance_uid: str) -> list[Held]:
         """Every version that a facility sent under a UID, the current one first.

@@ -12,10 +12,12 @@ from typing import Final, Protocol
 import structlog
 
 from sebago.dicom.identifier import read_keys, write_identifier
-from sebago.dicom.transcode import to_explicit_le, to_implicit_le
+from sebago.dicom.implicit import to_implicit_le
+from sebago.dicom.transcode import to_explicit_le
 from sebago.dicom.uids import EXPLICIT_VR_LE, IMPLICIT_VR_LE
 from sebago.dimse.association import Association
 from sebago.dimse.command import CANCELLED, PENDING, SUCCESS, Command
+from sebago.dimse.negotiation import Identity
 from sebago.dimse.scu import Requestor
 from sebago.errors import NotFound, PeerAway, SebagoError
 from sebago.gate import Asker
@@ -25,8 +27,6 @@ from sebago.scp.query import (
     GET_MODELS,
     MOVE_MODELS,
     PATIENT_ID,
-    Keys,
-    Model,
     Wanted,
     failed_list,
     wanted,
@@ -83,14 +83,25 @@ class Tally:
             self.failed += 1
             self.failures.append(sop_instance_uid)
 
-    def counters(self, *, with_remaining: bool) -> dict[str, int | None]:
-        """As a response carries them; Remaining is in pending and cancelled ones only."""
-        return {
-            "remaining": min(self.remaining, COUNT_MAX) if with_remaining else None,
-            "completed": min(self.completed, COUNT_MAX),
-            "failed": min(self.failed, COUNT_MAX),
-            "warning": min(self.warning, COUNT_MAX),
-        }
+    def respond(
+        self,
+        association: Association,
+        command: Command,
+        status: int,
+        *,
+        identifier: bytes | None = None,
+    ) -> None:
+        """Answer with the counters; Remaining is in pending and cancelled responses only."""
+        says_remaining = status in (PENDING, CANCELLED)
+        association.respond(
+            command,
+            status,
+            identifier=identifier,
+            remaining=min(self.remaining, COUNT_MAX) if says_remaining else None,
+            completed=min(self.completed, COUNT_MAX),
+            failed=min(self.failed, COUNT_MAX),
+            warning=min(self.warning, COUNT_MAX),
+        )
 
 
 def move(
@@ -102,6 +113,7 @@ def move(
     *,
     destination: Peer | None,
     ae_title: str,
+    identity: Identity,
 ) -> None:
     """Answer one C-MOVE-RQ. `destination` is None where the gate or the registry knows none."""
     keys = read_keys(identifier, command.transfer_syntax_uid)
@@ -131,6 +143,7 @@ def move(
                 called=destination.ae_title,
                 calling=ae_title,
                 contexts=_offers(batch),
+                identity=identity,
             ) as peer:
                 target = _Moved(peer, originator)
                 cancelled = send(archive, association, command, batch, tally, target)
@@ -200,7 +213,9 @@ def collect(archive: Archive, asker: Asker, what: Wanted) -> list[Held]:
         rows = archive.search(asker, query).rows
         studies = tuple(dict.fromkeys(row["0020000D"]["Value"][0] for row in rows))
     held: list[Held] = []
-    for study in studies or (None,):
+    if not studies:  # series or instances by their UIDs alone
+        studies = archive.studies_of(asker, series=what.series, instances=what.instances)
+    for study in studies:
         try:
             held += archive.locate(
                 asker,
@@ -233,7 +248,7 @@ def send(
         if now - said >= PENDING_EVERY_S:
             if association.cancelled(command.message_id) or association.stopping:
                 return True
-            association.respond(command, PENDING, **tally.counters(with_remaining=True))
+            tally.respond(association, command, PENDING)
             said = now
         tally.count(one.sop_instance_uid, _send_one(archive, one, destination))
     return association.cancelled(command.message_id) if tally.remaining else False
@@ -306,12 +321,4 @@ def _finish(association: Association, command: Command, tally: Tally, *, cancell
     identifier = None
     if tally.failures:
         identifier = write_identifier(failed_list(tally.failures), command.transfer_syntax_uid)
-    association.respond(
-        command,
-        status,
-        identifier=identifier,
-        **tally.counters(with_remaining=status == CANCELLED),
-    )
-
-
-__all__ = ["Keys", "Model", "collect", "get", "move"]
+    tally.respond(association, command, status, identifier=identifier)

@@ -22,7 +22,7 @@ from sebago.dimse.command import (
     UNRECOGNIZED_OPERATION,
     Command,
 )
-from sebago.dimse.negotiation import Admission
+from sebago.dimse.negotiation import Admission, Identity
 from sebago.dimse.pdu import REJECT_CALLED_AE, REJECT_CALLING_AE
 from sebago.dimse.sink import Buffered, Sink
 from sebago.errors import Denied, NotSupported
@@ -48,6 +48,7 @@ class Policy:
     open_facility: str
     matches_max: int
     lenient_hierarchy: bool
+    identity: Identity
     check_called_ae: bool = False
 
 
@@ -130,8 +131,9 @@ class Services:
                 association,
                 command,
                 _identifier(sink),
-                destination=self._destination(association.caller, command.move_destination),
+                destination=self._destination(association.caller.caller, command.move_destination),
                 ae_title=self._policy.ae_title,
+                identity=self._policy.identity,
             )
         elif command.field == C_GET_RQ and command.sop_class_uid in GET_MODELS:
             get(

@@ -42,6 +42,9 @@ def _on_term(call: Callable[[], None]) -> None:
 
 def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
     """A receiving process: associations on the inherited socket, a thread each."""
+    identity = Identity(
+        IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, settings.dimse_pdu_bytes_max
+    )
     with Services.open(settings) as services:
         handler = DimseServices(
             services.archive,
@@ -52,15 +55,14 @@ def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[
                 open_facility=settings.dimse_open,
                 matches_max=settings.query_matches_max,
                 lenient_hierarchy=settings.dimse_lenient_hierarchy,
+                identity=identity,
                 check_called_ae=settings.dimse_check_called_ae,
             ),
         )
         acceptor = Acceptor(
             handler,
             [listening],
-            identity=Identity(
-                IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, settings.dimse_pdu_bytes_max
-            ),
+            identity=identity,
             timeouts=Timeouts(
                 pdu_s=settings.dimse_pdu_timeout_s, idle_s=settings.dimse_idle_timeout_s
             ),
