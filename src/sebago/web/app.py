@@ -66,6 +66,7 @@ def build_app(
         redoc_url=None,
         openapi_url=None,
     )
+    app.state.threads = threads
     web = resources(
         archive,
         intake,

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sebago.errors import SebagoError, UnsupportedMediaType
+from sebago.errors import SebagoError, TooLarge, UnsupportedMediaType
 from sebago.registry import Registry
 from sebago.web.auth import OPEN_PATHS, address_of, bearer_token
 from sebago.web.metrics import REQUEST_SECONDS, REQUESTS_OPEN, SENT_BYTES
@@ -28,6 +28,7 @@ from sebago.web.threads import Threads
 
 log = structlog.get_logger()
 
+HEADERS_BYTES_MAX: Final = 64 * 1024
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _EXPOSED: Final = (
@@ -82,6 +83,8 @@ class Door:
             answer.measure()
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_BYTES_MAX:
+            raise TooLarge(f"the headers are longer than {HEADERS_BYTES_MAX} bytes")
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
         state["request_id"] = answer.request_id

@@ -13,7 +13,9 @@ without limit for the first bytes of a silent connection. A request's head must 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -50,11 +52,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
+        with contextlib.ExitStack() as closing:
+            listener = closing.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+            closing.pop_all()
     except OSError as error:
         raise PortTaken(
             f"cannot listen on {host}:{port} for HTTP: {error.strerror or error}",
@@ -69,19 +73,24 @@ def serve_http(
     *,
     ready: Callable[[], None],
     grace_s: float = 10.0,
+    head_timeout_s: float = HEAD_TIMEOUT_S,
 ) -> bool:
     """Serve until SIGTERM (or SIGINT), then finish what is being answered.
 
-    Runs in the main thread of a process forked before any thread was started. Returns True when
-    every request was finished, False when `grace_s` seconds were not enough; the process is to end
-    then without further waiting (`os._exit` after closing its own things), for a thread of the
-    server may still be at work.
+    Runs in the main thread of a process forked before any thread was started, and closes the
+    listener at the end. Returns True when every request was finished, False when `grace_s` seconds
+    were not enough; the process is to end then without further waiting (`os._exit`), for a thread
+    of the server may still be at work.
 
     Args:
         ready: called once the socket accepts.
+        grace_s: how long requests may take after SIGTERM; `LINGER_S` more until their last bytes
+            are out.
+        head_timeout_s: from the first byte of a connection, or the end of the last request, to the
+            end of a request's head.
     """
     logging.getLogger("_granian").setLevel(logging.WARNING)
-    return uvloop.run(_serve(app, listener, ready, grace_s))
+    return uvloop.run(_serve(app, listener, ready, grace_s, head_timeout_s))
 
 
 class _Counted:
@@ -104,10 +113,10 @@ class _Counted:
                 self.idle.set()
 
 
-class _OnSocket(Server):
+class OnSocket(Server):
     """Granian's embedded server on a socket that is open already."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, head_timeout_s: float) -> None:
         super().__init__(
             app,
             interface=Interfaces.ASGINL,
@@ -116,7 +125,7 @@ class _OnSocket(Server):
             backlog=BACKLOG,
             backpressure=CONNECTIONS_MAX,
             http1_settings=HTTP1Settings(
-                header_read_timeout=HEAD_TIMEOUT_S * 1000, max_buffer_size=HEAD_BYTES_MAX
+                header_read_timeout=int(head_timeout_s * 1000), max_buffer_size=HEAD_BYTES_MAX
             ),
             log_enabled=False,
         )
@@ -125,15 +134,20 @@ class _OnSocket(Server):
     def _init_shared_socket(self) -> None:
         self._ssp = None
         holder: Any = SocketHolder  # its stub tells no arguments: descriptor, is it a path, backlog
-        self._shd = holder(self._listener.fileno(), False, BACKLOG)
+        # The server closes the descriptor that it is given: this one is its own.
+        self._shd = holder(os.dup(self._listener.fileno()), False, BACKLOG)
 
 
 async def _serve(
-    app: ASGIApp, listener: socket.socket, ready: Callable[[], None], grace_s: float
+    app: ASGIApp,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    grace_s: float,
+    head_timeout_s: float,
 ) -> bool:
     loop = asyncio.get_running_loop()
     counted = _Counted(app)
-    server: Any = _OnSocket(counted, listener)
+    server: Any = OnSocket(counted, listener, head_timeout_s)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -146,6 +160,7 @@ async def _serve(
         serving.result()
         return False
     server.stop()
+    listener.close()
     idle = loop.create_task(counted.idle.wait())
     await asyncio.wait({serving, idle}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({serving}, timeout=LINGER_S)

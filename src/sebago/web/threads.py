@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sebago.dicom.elements import Buffer
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -139,7 +141,7 @@ class Streamed(Response):
         return next(self._pieces, None)
 
 
-def joined(buffers: Iterable[bytes | bytearray | memoryview], threads: Threads) -> Iterator[bytes]:
+def joined(buffers: Iterable[Buffer], threads: Threads) -> Iterator[bytes]:
     """The same bytes in pieces of about `threads.piece_bytes()`, each byte copied once.
 
     Long buffers are cut, short ones wait until there is enough.

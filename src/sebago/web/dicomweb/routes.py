@@ -11,9 +11,11 @@ from starlette.responses import Response
 from sebago.intake import Intake
 from sebago.registry import Registry
 from sebago.retrieve import Archive
-from sebago.web.dicomweb.accept import DICOM_JSON, DICOM_XML, MULTIPART
+from sebago.web.dicomweb.accept import DICOM, DICOM_JSON, DICOM_XML, MULTIPART, ZIP
 from sebago.web.dicomweb.answers import ROOT
+from sebago.web.dicomweb.frames import FrameResources
 from sebago.web.dicomweb.qido import Qido
+from sebago.web.dicomweb.retrieve import Retrieve
 from sebago.web.dicomweb.stow import Stow
 from sebago.web.threads import Threads
 
@@ -22,6 +24,7 @@ _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
 
 _SEARCHED = (DICOM_JSON, MULTIPART)
+_FILES = (MULTIPART, DICOM, ZIP)
 _IMAGES = ("image/jpeg", "image/png")
 
 
@@ -50,6 +53,8 @@ def resources(
     """All of them. The order decides where two paths match: the longer ones first."""
     qido = Qido(archive, threads, public_url, page_default)
     stow = Stow(intake, registry, threads, public_url, instance_bytes_max)
+    retrieve = Retrieve(archive, threads, public_url)
+    frames = FrameResources(archive, threads, public_url)
     found: list[Resource] = []
 
     def add(
@@ -68,6 +73,10 @@ def resources(
         add("GET", path, qido.series, "QIDO-RS", "Search for series", _SEARCHED)
     for path in (ROOT + "/instances", _STUDY + "/instances", _SERIES + "/instances"):
         add("GET", path, qido.instances, "QIDO-RS", "Search for instances", _SEARCHED)
+    for path in (_STUDY, _SERIES, _INSTANCE):
+        add("GET", path, retrieve.instances, "WADO-RS", "Retrieve DICOM files", _FILES)
+        add("GET", path + "/metadata", retrieve.metadata, "WADO-RS", "Metadata", _SEARCHED)
+    add("GET", _INSTANCE + "/frames/{frames}", frames.frames, "WADO-RS", "Frames", (MULTIPART,))
     for path in (ROOT + "/studies", _STUDY):
         add("POST", path, stow.store, "STOW-RS", "Store instances", (DICOM_JSON, DICOM_XML))
     return found

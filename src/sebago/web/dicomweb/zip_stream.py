@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from sebago.dicom.elements import Buffer
+
 _LOCAL: Final = struct.Struct("<IHHHHHIIIHH")
 _DESCRIPTOR: Final = struct.Struct("<IIQQ")
 _CENTRAL: Final = struct.Struct("<IHHHHHHIIIHHHHHII")
@@ -25,8 +27,6 @@ _BEHIND_AND_UTF8: Final = 0x0808
 _DATE: Final = 0x21
 """1 January 1980: when a file was made says nothing here."""
 _ALL_ONES: Final = 0xFFFFFFFF
-
-Buffer = bytes | bytearray | memoryview
 
 
 class ZipStream:
