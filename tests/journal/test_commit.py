@@ -70,6 +70,8 @@ def test_an_entry_that_breaks_the_rules_is_the_callers_mistake(tmp_path: Path) -
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
         journal.commit([entry(b"1")])
+    with pytest.raises(ValueError, match="view of bytes"):
+        Entry(memoryview(b"1234").cast("I"), bytes(32), b"", 1).check()
     with pytest.raises(ValueError, match="digest"):
         Entry(memoryview(b""), b"short", b"", 1).check()
 

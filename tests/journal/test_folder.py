@@ -45,6 +45,7 @@ def test_a_living_writers_folder_is_left_alone_and_a_dead_ones_is_taken_over(
     assert not is_live(tmp_path / theirs)
     (tmp_path / theirs / "0000000009.new").touch()
     (tmp_path / theirs / "spool-1.part").touch()
+    (tmp_path / theirs / "0000000008.cut").touch()  # of a segment that was released
     both = [open_journal(tmp_path), open_journal(tmp_path)]
     assert {journal.writer for journal in both} == {mine.writer, theirs}
     # What it had allocated and never written is given back, what it wrote replays.

@@ -166,3 +166,26 @@ def test_an_idle_journal_makes_a_spare_and_writes_over_it(tmp_path: Path) -> Non
     assert path.stat().st_ino == inode
     journal.close()
     assert "journal-spare" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_spare_is_moved_to_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    now_s = [0.0]
+    journal = open_journal(
+        tmp_path, segment_bytes=2 * PIECE_BYTES, spares=1, clock=lambda: now_s[0]
+    )
+    folder = tmp_path / journal.writer
+    (one,) = kept(journal, b"1")
+    now_s[0] += 10
+    until = time.monotonic() + 30
+    while not free_files(folder) and time.monotonic() < until:
+        time.sleep(0.02)
+    time.sleep(0.05)  # from the spare's name to its being told of
+    (two,) = kept(journal, b"2")
+    (three,) = kept(journal, b"3")
+    assert one.position is not None
+    assert two.position is not None
+    assert three.position is not None
+    assert two.position.segment == three.position.segment != one.position.segment
+    first = folder / f"{one.position.segment:010d}.seg"
+    assert first.stat().st_size == 3 * 4096
+    journal.close()

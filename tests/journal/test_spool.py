@@ -29,6 +29,7 @@ def test_whatever_the_pieces_an_object_is_kept_as_it_came(pieces: list[bytes], l
             data = spool.finish()
             assert isinstance(data, Spooled) == (len(whole) > limit)
             assert spool.nbytes == len(whole) == data.nbytes
+            assert spool.finish() is data
             assert spool.digest == blake3(whole).digest()
             view = data.view() if isinstance(data, Spooled) else data
             assert view == whole

@@ -57,6 +57,8 @@ class Entry:
 
     def check(self) -> None:
         """Raise ValueError if the caller broke the rules above."""
+        if isinstance(self.data, memoryview) and self.data.itemsize != 1:
+            raise ValueError("an entry's data are a view of bytes")
         if len(self.digest) != DIGEST_BYTES:
             raise ValueError("an entry's digest has 32 bytes")
         if len(self.provenance) > PROVENANCE_BYTES_MAX:

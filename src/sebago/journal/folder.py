@@ -134,7 +134,7 @@ class Folder:
         self._last = int(text) if text.isdigit() else 0
         for path in list(self.path.iterdir()):
             self._last = max(self._last, number_of(path))
-            if path.suffix in (State.NEW, State.PART):
+            if path.suffix in (State.NEW, State.PART) or _is_orphan(path):
                 path.unlink()
             elif path.suffix == State.OPEN:
                 _give_back_unwritten(path)
@@ -179,6 +179,13 @@ def _give_back_unwritten(path: Path) -> None:
         os.close(fd)
 
 
+def _is_orphan(path: Path) -> bool:
+    """Whether this is the note on a failed write of a segment that was released since."""
+    return path.suffix == State.CUT and not any(
+        path.with_suffix(state).exists() for state in (State.OPEN, State.SEALED)
+    )
+
+
 def _new_folders(root: Path) -> Iterator[Path]:
     """Folders that were not there before; another process may be quicker to take one."""
     while True:
@@ -216,13 +223,14 @@ def write_cut(sealed: Path, offset: int) -> None:
     Not synced: it only tells readers of the page cache what the disk may not have. Once the cache is
     lost the bytes themselves tell.
     """
-    sealed.with_suffix(State.CUT).write_text(f"{offset}\n", encoding="ascii")
+    sealed.with_suffix(State.CUT).write_text(f"{offset:020d}\n", encoding="ascii")
 
 
 def read_cut(segment: Path) -> int | None:
     """How far a segment counts after a failed write; None if none failed."""
     try:
-        text = segment.with_suffix(State.CUT).read_text(encoding="ascii").strip()
+        text = segment.with_suffix(State.CUT).read_text(encoding="ascii")
     except FileNotFoundError:
         return None
-    return int(text) if text.isdigit() else None
+    # Half a number would hide records that count: only a whole one does.
+    return int(text) if len(text) == 21 and text[:20].isdigit() else None

@@ -109,9 +109,13 @@ def position_of(record: RecordHeader, writer: str) -> Position:
 class Segment:
     """A segment that this process writes; one thread at a time."""
 
-    def __init__(self, fd: int, path: Path, header: SegmentHeader, disk: Disk) -> None:
+    def __init__(
+        self, fd: int, path: Path, header: SegmentHeader, disk: Disk, *, recycled: bool
+    ) -> None:
         self._fd = fd
         self._disk = disk
+        self.recycled = recycled
+        """Whether its blocks were written before: the faster kind."""
         self.path = path
         self.header = header
         self.end = FIRST_RECORD
@@ -176,10 +180,12 @@ def create(folder: Folder, disk: Disk, file_bytes: int, created_us: int) -> Segm
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         disk.fallocate(fd, file_bytes)
-        return _begin(fd, path, number, folder, disk, created_us)
+        header = _begin(fd, path, number, folder, disk, created_us)
     except BaseException:
         _discard(fd, path)
         raise
+    target = segment_path(folder.path, number, State.OPEN)
+    return Segment(fd, target, header, disk, recycled=False)
 
 
 def recycle(folder: Folder, disk: Disk, path: Path, created_us: int) -> Segment | None:
@@ -189,15 +195,17 @@ def recycle(folder: Folder, disk: Disk, path: Path, created_us: int) -> Segment 
         if not try_lock_for_overwriting(fd):
             os.close(fd)
             return None
-        return _begin(fd, path, folder.next_number(), folder, disk, created_us)
+        header = _begin(fd, path, folder.next_number(), folder, disk, created_us)
     except BaseException:
         _discard(fd, path)
         raise
+    target = segment_path(folder.path, header.number, State.OPEN)
+    return Segment(fd, target, header, disk, recycled=True)
 
 
 def _begin(
     fd: int, path: Path, number: int, folder: Folder, disk: Disk, created_us: int
-) -> Segment:
+) -> SegmentHeader:
     """Steps 2 and 3: header, sync, name, sync."""
     file_bytes = os.fstat(fd).st_size
     header = new_header(SegmentKind.SHARED, number, file_bytes, created_us, folder.name)
@@ -213,7 +221,7 @@ def _begin(
         with contextlib.suppress(OSError):
             target.unlink()
         raise
-    return Segment(fd, target, header, disk)
+    return header
 
 
 def _discard(fd: int, path: Path) -> None:

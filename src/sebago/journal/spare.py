@@ -53,6 +53,8 @@ class SpareMaker:
         self._path = folder.path / f"spare{State.NEW}"
         self._fd = -1
         self._at = 0
+        self.made = False
+        """A spare was finished; whoever begins a segment sets it back."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -106,6 +108,7 @@ class SpareMaker:
             self._disk.rename(self._path, self._unused_name())
             os.close(self._fd)
             self._fd = -1
+            self.made = True
 
     def _unused_name(self) -> Path:
         taken = {path.name for path in self._folder.free_files()}

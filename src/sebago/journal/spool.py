@@ -163,7 +163,7 @@ class Spool:
         self._buffers = buffers
         self._buffer: mmap.mmap | None = buffers.take()
         self._view = memoryview(self._buffer)
-        self._given = self._view[:0]
+        self._given: memoryview | Spooled | None = None
         self._used = 0
         self._high = 0
         self._unsynced = 0
@@ -195,11 +195,13 @@ class Spool:
             rest = rest[len(room) :]
 
     def finish(self) -> memoryview | Spooled:
-        """All bytes have come: the data set, in memory or in a segment of its own.
+        """All bytes have come: the data set, in memory or in a segment of its own. Again: the same.
 
         Raises:
             DiskFull, JournalFailed: it could not be written.
         """
+        if self._given is not None:
+            return self._given
         if self._spooled is None and self.error is None:
             self._take_in()
             self._given = self._view[: self._used].toreadonly()
@@ -208,7 +210,8 @@ class Spool:
         if self.error is not None:
             raise self.error
         assert self._spooled is not None
-        return self._spooled
+        self._given = self._spooled
+        return self._given
 
     @property
     def digest(self) -> bytes:
@@ -223,7 +226,8 @@ class Spool:
         if self._buffer is not None:
             buffer, self._buffer = self._buffer, None
             with contextlib.suppress(BufferError):  # somebody still looks at it
-                self._given.release()
+                if isinstance(self._given, memoryview):
+                    self._given.release()
                 self._view.release()
             self._buffers.give_back(buffer, self._high)
 
