@@ -232,7 +232,7 @@ def pdus(
     context_id: int, command: bytes, data: bytes | None = None, *, fragment: int = 4096
 ) -> bytes:
     """A message as a peer might send it."""
-    out = data_pdus(context_id, [command], command=True, fragment_max=fragment)
+    out = list(data_pdus(context_id, [command], command=True, fragment_max=fragment))
     if data is not None:
         out += data_pdus(context_id, [data], command=False, fragment_max=fragment)
     return b"".join(map(bytes, out))

@@ -212,3 +212,9 @@ def test_a_command_that_does_not_end_is_not_collected_for_ever() -> None:
     piece = struct.pack(">BxIIBB", 4, 30006, 30002, 3, 1) + bytes(30000)
     with pytest.raises(ProtocolViolation, match="does not end"):
         run(inflow, piece * 3, [4096])
+
+
+def test_empty_fragments_without_end_are_not_read_for_ever() -> None:
+    inflow = Inflow(CONTEXTS, pdu_bytes_max=131072)
+    with pytest.raises(ProtocolViolation, match="does not end"):
+        run(inflow, struct.pack(">BxIIBB", 4, 6, 2, 3, 1) * 20_000, [4096])

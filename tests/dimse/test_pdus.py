@@ -194,6 +194,17 @@ def test_a_message_part_in_several_buffers_goes_out_whole_and_in_order(
     assert all(len(data) == fragment_max for _, _, data in fragments[:-1])
 
 
+def test_an_object_of_many_gigabytes_is_cut_up_as_it_goes() -> None:
+    part = memoryview(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in data_pdus(1, [part] * 500, command=False, fragment_max=16378))
+        assert count >= 64_000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("announced", "fragment"),
     [(0, 1 << 20), (8, 2), (9, 2), (16384, 16378), (16383, 16376), (0xFFFFFFFF, 1 << 20)],

@@ -36,7 +36,7 @@ from sebago.dimse.command import (
 )
 from sebago.dimse.handler import Handler
 from sebago.dimse.inflow import Event, Signal
-from sebago.dimse.negotiation import AcceptedContext, Identity, answer
+from sebago.dimse.negotiation import AcceptedContext, Admission, Identity, answer
 from sebago.dimse.pdu import (
     ABORT,
     ABORT_BY_PROVIDER,
@@ -260,26 +260,15 @@ class Association:
 
     def run(self, see_off: Callable[[socket.socket], None]) -> None:
         """Negotiate, serve until the end, then hand the socket to `see_off` or close it."""
-        channel: Channel | None = None
         orderly = False
         try:
-            channel = self._negotiate()
-            if channel is not None:
-                try:
-                    orderly = self._serve(channel)
-                finally:
-                    self._channel = None
-                    channel.inflow.give_up()
-                    self._handler.closed(self)
-            else:
-                orderly = True
+            orderly = self._run()
         except OSError as error:
             log.info("association with %s lost: %s", self.peer, error)
         except Exception:
             log.exception("association with %s failed", self.peer)
-            if channel is not None:
-                channel.send_abort(ABORT_BY_USER, NOT_SPECIFIED)
-                orderly = True
+            self._last_words(encode_abort(ABORT_BY_USER, NOT_SPECIFIED))
+            orderly = True
         finally:
             if orderly:
                 see_off(self._sock)
@@ -297,9 +286,31 @@ class Association:
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR if hard else socket.SHUT_RD)
 
-    def _negotiate(self) -> Channel | None:
-        """Sta3: let in, or not. None when the connection only has to be seen off."""
-        sock = self._sock
+    def _run(self) -> bool:
+        """Sta3 and on. True when the connection should wait for the peer to close it."""
+        admission = self._admit()
+        if admission is None:
+            return True
+        try:
+            self.caller = admission.caller
+            reply, self.contexts = answer(self.request, admission, self._identity)
+            channel = Channel(
+                self._sock,
+                self.contexts,
+                pdu_bytes_max=self._identity.pdu_bytes_max,
+                timeouts=self._timeouts,
+            )
+            self._channel = channel
+            try:
+                return self._serve(channel, encode_associate_ac(reply))
+            finally:
+                self._channel = None
+                channel.inflow.give_up()
+        finally:
+            self._handler.closed(self)
+
+    def _admit(self) -> Admission | None:
+        """Sta3: ask the handler. None when the peer has been told no."""
         rejection: Rejection | None
         try:
             admission = self._handler.admit(self.request, self.peer.address)
@@ -311,38 +322,22 @@ class Association:
             log.info("association of %s rejected: %s", self.peer, rejection)
             self._last_words(encode_reject(rejection))
             return None
-        if (early := _peek(sock)) is not None:
-            # PS3.8 table 9-10: in Sta3 only an A-ABORT, or the end, may come.
-            log.info("association of %s: PDU type %02XH before the answer", self.peer, early)
-            if early != ABORT:
-                self._last_words(encode_abort(ABORT_BY_PROVIDER, UNEXPECTED_PDU))
-            return None
-        reply, self.contexts = answer(self.request, admission, self._identity)
-        self.caller = admission.caller
-        channel = Channel(
-            sock,
-            self.contexts,
-            pdu_bytes_max=self._identity.pdu_bytes_max,
-            timeouts=self._timeouts,
-        )
-        self._channel = channel
-        try:
-            channel.send([encode_associate_ac(reply)])
-        except PeerAway as away:
-            # The handler let it in, so it hears of the end.
-            log.info("association of %s: %s", self.peer, away)
-            self._handler.closed(self)
-            return None
-        return channel
+        return admission
 
     def _last_words(self, pdu: bytes) -> None:
         with contextlib.suppress(OSError):
             self._sock.send(pdu, socket.MSG_DONTWAIT)
             self._sock.shutdown(socket.SHUT_WR)
 
-    def _serve(self, channel: Channel) -> bool:
-        """Sta6 to the end. True when the connection should wait for the peer to close it."""
+    def _serve(self, channel: Channel, accept: bytes) -> bool:
+        """The answer to the proposal, then Sta6 to the end; returns what `_run` does."""
         try:
+            if (early := _peek(self._sock)) is not None:
+                # PS3.8 table 9-10: in Sta3 only an A-ABORT, or the end, may come.
+                if early == ABORT:
+                    channel.end(Closed("the peer thought better of it"))
+                channel.end(_unexpected(f"PDU type {early:02X}H before the answer"))
+            channel.send([accept])
             while True:
                 event = self._next_between(channel)
                 if isinstance(event, Command):

@@ -9,10 +9,11 @@ drips in byte by byte does not prolong its own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -182,7 +183,7 @@ class Channel:
         self._armed_s = seconds
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
+    def send(self, buffers: Iterable[Buffer]) -> None:
         """Send buffers one behind the other without joining them.
 
         Raises:
@@ -190,8 +191,9 @@ class Channel:
             Stalled: the peer does not read.
         """
         try:
-            for first in range(0, len(buffers), _IOV_MAX):
-                self._send_batch(buffers[first : first + _IOV_MAX])
+            left = iter(buffers)
+            while batch := list(itertools.islice(left, _IOV_MAX)):
+                self._send_batch(batch)
         except PeerAway as ended:
             self.broken = ended
             raise

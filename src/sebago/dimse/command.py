@@ -206,6 +206,38 @@ def is_warning(status: int) -> bool:
     return status & 0xF000 == 0xB000 or status in (0x0001, 0x0107, 0x0116)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """One response to a C-MOVE or C-GET. Counts are 0 where the peer leaves them out."""
+
+    status: int
+    remaining: int
+    completed: int
+    failed: int
+    warning: int
+    identifier: bytes | None
+    """Of a last response: a data set with Failed SOP Instance UID List, if the peer sent one."""
+    error_comment: str
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no further response follows."""
+        return not is_pending(self.status)
+
+
+def progress(response: Command, identifier: bytes | None) -> Progress:
+    """A response to a C-MOVE or C-GET as values."""
+    return Progress(
+        response.status,
+        response.integer(REMAINING),
+        response.integer(COMPLETED),
+        response.integer(FAILED),
+        response.integer(WARNING),
+        identifier,
+        response.text(ERROR_COMMENT),
+    )
+
+
 def decode_command(data: Buffer, context: AcceptedContext) -> Command:
     """Decode a whole command set.
 

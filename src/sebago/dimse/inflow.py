@@ -74,6 +74,7 @@ class Inflow:
         "_awaited",
         "_command",
         "_command_context",
+        "_command_cost",
         "_contexts",
         "_end",
         "_fragment_flags",
@@ -104,6 +105,7 @@ class Inflow:
         self._fragment_left = -1
         self._fragment_flags = 0
         self._command = bytearray()
+        self._command_cost = 0
         self._command_context: AcceptedContext | None = None
         self._awaited: AcceptedContext | None = None
         self.sink: Sink = DISCARD
@@ -283,7 +285,8 @@ class Inflow:
                 self._command_context = context
             elif self._command_context is not context:
                 raise ProtocolViolation("a command in two contexts", UNEXPECTED_PARAMETER)
-            if len(self._command) + length - 2 > COMMAND_BYTES_MAX:
+            self._command_cost += length + 4  # an endless row of empty fragments counts too
+            if self._command_cost > COMMAND_BYTES_MAX:
                 raise ProtocolViolation("a command set that does not end", INVALID_PARAMETER)
         elif self._awaited is None:
             raise ProtocolViolation("a data set without a command", UNEXPECTED_PARAMETER)
@@ -331,6 +334,7 @@ class Inflow:
         assert self._command_context is not None
         command = decode_command(self._command, self._command_context)
         self._command = bytearray()
+        self._command_cost = 0
         if command.has_data_set:
             self._awaited = self._command_context
             self.sink = DISCARD

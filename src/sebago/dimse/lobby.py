@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 ASSOCIATE_BYTES_MAX: Final = 1 << 20
 """Longest A-ASSOCIATE-RQ: 128 contexts with every syntax there is come to some 100 KiB."""
 
+PROPOSALS_BYTES_MAX: Final = 64 << 20
+"""Of unfinished proposals together; past it the oldest connection without one gives way."""
+
 _ACCEPTS_AT_ONCE: Final = 64
 _PAUSE_S: Final = 0.2
 _OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -94,6 +97,8 @@ class Lobby:
         self._selector.register(self._wake_r, selectors.EVENT_READ)
         self._paused_until: float | None = None
         self._open = False
+        self._closed = False
+        self._held_bytes = 0
 
     # --- from other threads ---------------------------------------------------------------------
 
@@ -101,6 +106,8 @@ class Lobby:
         """Take over a connection that was said good-bye to; wait for the peer to close it."""
         self._farewells.append(sock)
         self.wake()
+        if self._closed:  # an association that outlived the lobby
+            sock.close()
 
     def wake(self) -> None:
         """Make `turn` return soon. Safe in a signal handler."""
@@ -128,6 +135,7 @@ class Lobby:
 
     def close(self) -> None:
         """Drop every guest."""
+        self._closed = True
         while self._farewells:
             self._farewells.popleft().close()
         for guests in (self._coming, self._leaving):
@@ -190,9 +198,7 @@ class Lobby:
             except (BlockingIOError, ConnectionAbortedError):
                 return  # nobody there, or another process was quicker
             except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
-                self._out_of_resources(error)
+                self._look_away(error)
                 return
             sock.setblocking(False)
             host = str(address[0]) if isinstance(address, tuple) and address else ""
@@ -208,10 +214,14 @@ class Lobby:
                 self._drop_oldest()
             self._attend(guest)
 
-    def _out_of_resources(self, error: OSError) -> None:
-        """No descriptor is left: make room, and look away from the listening sockets a while."""
+    def _look_away(self, error: OSError) -> None:
+        """Accepting fails: leave the listening sockets alone a while, lest the loop spins.
+
+        When descriptors have run out, whoever has been in the lobby for longest makes room.
+        """
         log.error("cannot accept a connection: %s", error.strerror)
-        self._drop_oldest()
+        if error.errno in _OUT_OF_RESOURCES:
+            self._drop_oldest()
         if self._paused_until is None:
             for listener in self._listening:
                 self._selector.unregister(listener)
@@ -240,6 +250,7 @@ class Lobby:
                 self._drop(guest)
                 return
             arrived += piece
+            self._held_bytes += len(piece)
             if arrived[0] == ABORT:
                 self._dismiss(guest, b"")  # AA-2
                 return
@@ -255,6 +266,8 @@ class Lobby:
             ):
                 self._proposed(guest)
                 return
+            while self._held_bytes > PROPOSALS_BYTES_MAX and self._coming:
+                self._drop(next(iter(self._coming.values())))
 
     def _proposed(self, guest: _Guest) -> None:
         """A whole A-ASSOCIATE-RQ is there."""
@@ -271,8 +284,7 @@ class Lobby:
             log.info("proposal from %s rejected: %s", guest.address, refusal)
             self._dismiss(guest, encode_reject(refusal))
             return
-        self._selector.unregister(guest.sock)
-        del self._coming[guest.sock.fileno()]
+        self._leave(guest)
         farewell = self._arrived(guest.sock, request, guest.address)
         if farewell is not None:
             self.refused += 1
@@ -281,10 +293,16 @@ class Lobby:
 
     def _dismiss(self, guest: _Guest, pdu: bytes) -> None:
         """Send a last PDU and wait for the peer to close."""
-        self._selector.unregister(guest.sock)
-        del self._coming[guest.sock.fileno()]
+        self._leave(guest)
         self._say(guest.sock, pdu)
         self._take_over(guest.sock)
+
+    def _leave(self, guest: _Guest) -> None:
+        """The guest is not in the lobby any more; its socket stays open."""
+        guests = self._leaving if guest.leaving else self._coming
+        if guests.pop(guest.sock.fileno(), None) is not None:
+            self._selector.unregister(guest.sock)
+            self._held_bytes -= len(guest.arrived)
 
     def _say(self, sock: socket.socket, pdu: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -321,9 +339,7 @@ class Lobby:
         self._drop(guest)
 
     def _drop(self, guest: _Guest) -> None:
-        guests = self._leaving if guest.leaving else self._coming
-        if guests.pop(guest.sock.fileno(), None) is not None:
-            self._selector.unregister(guest.sock)
+        self._leave(guest)
         guest.sock.close()
 
     def _expire(self) -> None:

@@ -10,7 +10,7 @@ Every PDU is a type byte, a reserved byte and the length of the rest, unsigned, 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -144,39 +144,39 @@ def fragment_bytes_max(peer_pdu_bytes_max: int) -> int:
 
 def data_pdus(
     context_id: int,
-    parts: Sequence[Buffer] | Iterable[Buffer],
+    parts: Iterable[Buffer],
     *,
     command: bool,
     fragment_max: int,
-) -> list[Buffer]:
+) -> Iterator[Buffer]:
     """One message part (a command set, or a data set) as buffers to send one behind the other.
 
-    Every fragment is a PDU of its own. Nothing is copied: the result alternates headers with
-    views into `parts`, which together are the command set or data set. An empty data set makes
-    one empty last fragment.
+    Every fragment is a PDU of its own. Nothing is copied, and nothing is made ahead of its use, so
+    that an object of many gigabytes takes no memory: headers alternate with views into `parts`,
+    which together are the command set or data set. An empty data set makes one empty last
+    fragment.
     """
     kind = PDV_COMMAND if command else 0
     views = [view.cast("B") for part in parts if (view := memoryview(part)).nbytes]
-    left = sum(view.nbytes for view in views)
+    left = sum(len(view) for view in views)
     if not left:
-        return [data_header(context_id, kind | PDV_LAST, 0)]
-    out: list[Buffer] = []
+        yield data_header(context_id, kind | PDV_LAST, 0)
+        return
     whole = data_header(context_id, kind, fragment_max)  # the same for all but the last
     index, offset = 0, 0
     while left:
         if left > fragment_max:
             room = fragment_max
-            out.append(whole)
+            yield whole
         else:
             room = left
-            out.append(data_header(context_id, kind | PDV_LAST, room))
+            yield data_header(context_id, kind | PDV_LAST, room)
         left -= room
         while room:
             view = views[index]
             piece = view[offset : offset + room]
-            out.append(piece)
+            yield piece
             room -= len(piece)
             offset += len(piece)
             if offset == len(view):
                 index, offset = index + 1, 0
-    return out

@@ -12,20 +12,16 @@ always returned, never raised. Not for several threads.
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 
 from sebago.dimse.associate import (
     AssociateAc,
     AssociateRq,
     UserIdentity,
-    decode_associate_ac,
-    encode_associate_rq,
 )
-from sebago.dimse.channel import Channel, Closed, Stalled, Timeouts, prepare
+from sebago.dimse.channel import Channel, Closed, Stalled, Timeouts
 from sebago.dimse.command import (
     ACTION_TYPE_ID,
     AFFECTED_SOP_CLASS_UID,
@@ -37,11 +33,8 @@ from sebago.dimse.command import (
     C_MOVE_RQ,
     C_STORE_RQ,
     COMMAND_FIELD,
-    COMPLETED,
     DATA_SET_TYPE,
-    ERROR_COMMENT,
     EVENT_TYPE_ID,
-    FAILED,
     MESSAGE_ID,
     MESSAGE_ID_RESPONDED_TO,
     MOVE_DESTINATION,
@@ -50,41 +43,32 @@ from sebago.dimse.command import (
     NO_DATA_SET,
     PRIORITY,
     PROCESSING_FAILURE,
-    REMAINING,
     REQUESTED_SOP_CLASS_UID,
     REQUESTED_SOP_INSTANCE_UID,
     RESPONSE,
     UNRECOGNIZED_OPERATION,
-    WARNING,
     WITH_DATA_SET,
     Command,
+    Progress,
     Value,
     encode_command,
     encode_response,
     is_pending,
+    progress,
 )
+from sebago.dimse.dial import dial
 from sebago.dimse.inflow import Event, Signal
-from sebago.dimse.lobby import ASSOCIATE_BYTES_MAX
 from sebago.dimse.negotiation import AcceptedContext, Identity, agreed, propose
 from sebago.dimse.pdu import (
-    ABORT,
     ABORT_BY_PROVIDER,
     ABORT_BY_USER,
-    ASSOCIATE_AC,
-    ASSOCIATE_RJ,
-    HEADER_BYTES,
-    INVALID_PARAMETER,
     NOT_SPECIFIED,
     RELEASE_RP_PDU,
     RELEASE_RQ_PDU,
     UNEXPECTED_PDU,
-    UNRECOGNIZED_PDU,
     Aborted,
     Buffer,
     ProtocolViolation,
-    Rejection,
-    decode_fixed,
-    encode_abort,
     fragment_bytes_max,
 )
 from sebago.dimse.sink import DISCARD, IDENTIFIER_BYTES_MAX, Buffered, Sink
@@ -92,39 +76,6 @@ from sebago.dimse.storing import by_syntaxes, message_pdus, store_request
 from sebago.errors import NotSupported, PeerAway, PeerBrokeProtocol, SebagoError
 
 VERIFICATION = "1.2.840.10008.1.1"
-
-
-class Rejected(PeerAway):
-    """The peer rejected the association (PS3.8 9.3.4); `transient`: later it may accept."""
-
-    code = "peer-rejected"
-
-    def __init__(self, rejection: Rejection) -> None:
-        result, source, reason = rejection
-        super().__init__(
-            f"the association was rejected: result {result}, source {source}, reason {reason}"
-        )
-        self.rejection = rejection
-        self.transient = result == 2
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One response to a C-MOVE or C-GET. Counts are 0 where the peer leaves them out."""
-
-    status: int
-    remaining: int
-    completed: int
-    failed: int
-    warning: int
-    identifier: bytes | None
-    """Of a last response: a data set with Failed SOP Instance UID List, if the peer sent one."""
-    error_comment: str
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no further response follows."""
-        return not is_pending(self.status)
 
 
 class Requestor:
@@ -204,28 +155,25 @@ class Requestor:
             extended=extended or {},
             user_identity=user_identity,
         )
-        encoded = encode_associate_rq(request)
+        sock, reply = dial(
+            host,
+            port,
+            request,
+            connect_timeout_s=connect_timeout_s,
+            associate_timeout_s=associate_timeout_s,
+        )
+        accepted = agreed(request, reply)
         try:
-            sock = socket.create_connection((host, port), timeout=connect_timeout_s)
-        except OSError as error:
-            raise PeerAway(
-                f"no connection to {host}:{port}: {error.strerror or error}",
-                do="check the peer's address, and that it is running",
-            ) from error
-        try:
-            prepare(sock)
-            reply = _negotiate(sock, encoded, time.monotonic() + associate_timeout_s)
-            accepted = agreed(request, reply)
             channel = Channel(
                 sock,
                 accepted,
                 pdu_bytes_max=identity.pdu_bytes_max,
                 timeouts=timeouts or Timeouts(),
             )
-            return cls(channel, reply, accepted, response_timeout_s=response_timeout_s)
-        except BaseException:
+        except OSError as error:
             sock.close()
-            raise
+            raise Closed(f"the connection broke: {error.strerror}") from error
+        return cls(channel, reply, accepted, response_timeout_s=response_timeout_s)
 
     def __enter__(self) -> Requestor:
         return self
@@ -365,7 +313,7 @@ class Requestor:
         )
         with contextlib.closing(self._responses(context, C_MOVE_RQ, message_id)) as responses:
             for command, data in responses:
-                yield _progress(command, data)
+                yield progress(command, data)
 
     def get(
         self,
@@ -395,7 +343,7 @@ class Requestor:
             self._responses(context, C_GET_RQ, message_id, on_store)
         ) as responses:
             for command, data in responses:
-                yield _progress(command, data)
+                yield progress(command, data)
 
     def cancel(self, context: AcceptedContext, message_id: int) -> None:
         """C-CANCEL of a C-FIND, C-GET or C-MOVE (PS3.7 9.3.2.3); there is no answer to it."""
@@ -475,7 +423,7 @@ class Requestor:
             message_pdus(context, encode_command(elements), data, fragment_max=self._fragment_max)
         )
 
-    def _push(self, buffers: list[Buffer]) -> None:
+    def _push(self, buffers: Iterable[Buffer]) -> None:
         channel = self._channel
         if self._over:
             raise Closed("the association is over")
@@ -633,57 +581,3 @@ class Requestor:
     def _answer(self, command: Command, status: int) -> None:
         encoded = encode_response(command, status)
         self._push(message_pdus(command.context, encoded, None, fragment_max=self._fragment_max))
-
-
-def _progress(command: Command, identifier: bytes | None) -> Progress:
-    return Progress(
-        command.status,
-        command.integer(REMAINING),
-        command.integer(COMPLETED),
-        command.integer(FAILED),
-        command.integer(WARNING),
-        identifier,
-        command.text(ERROR_COMMENT),
-    )
-
-
-def _negotiate(sock: socket.socket, request: bytes, until: float) -> AssociateAc:
-    """Sta5: send the proposal, wait for the answer to it, whole, and not a byte more."""
-    try:
-        sock.settimeout(max(0.001, until - time.monotonic()))
-        sock.sendall(request)
-        header = _exactly(sock, HEADER_BYTES, until)
-        kind, length = header[0], int.from_bytes(header[2:6], "big")
-        if kind not in (ASSOCIATE_AC, ASSOCIATE_RJ, ABORT):
-            reason = UNEXPECTED_PDU if 1 <= kind <= 7 else UNRECOGNIZED_PDU
-            raise ProtocolViolation(f"PDU type {kind:02X}H in answer to a proposal", reason)
-        if length > (ASSOCIATE_BYTES_MAX if kind == ASSOCIATE_AC else 4):
-            raise ProtocolViolation(
-                f"PDU type {kind:02X}H claims {length} bytes", INVALID_PARAMETER
-            )
-        body = _exactly(sock, length, until)
-        if kind == ASSOCIATE_AC:
-            return decode_associate_ac(body)
-        result, source, reason = decode_fixed(header + body)
-        if kind == ASSOCIATE_RJ:
-            raise Rejected((result, source, reason))
-        raise Closed(f"the peer ended the association: {Aborted(source, reason)}")
-    except ProtocolViolation as violation:
-        with contextlib.suppress(OSError):
-            sock.send(encode_abort(violation.source, violation.reason), socket.MSG_DONTWAIT)
-        raise
-    except TimeoutError as error:
-        raise Stalled("no answer to the proposal in time") from error
-    except OSError as error:
-        raise Closed(f"the connection broke: {error.strerror}") from error
-
-
-def _exactly(sock: socket.socket, n: int, until: float) -> bytes:
-    out = bytearray()
-    while len(out) < n:
-        sock.settimeout(max(0.001, until - time.monotonic()))
-        piece = sock.recv(min(n - len(out), 64 * 1024))
-        if not piece:
-            raise Closed("the peer closed the connection before it answered")
-        out += piece
-    return bytes(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sebago.dimse.command import (
     AFFECTED_SOP_CLASS_UID,
@@ -32,7 +32,7 @@ def store_request(
     fragment_max: int,
     move_originator: tuple[str, int] | None = None,
     priority: int = 0,
-) -> list[Buffer]:
+) -> Iterator[Buffer]:
     """The PDUs of a C-STORE-RQ, PS3.7 9.3.1.1: headers, and views into `data`, uncopied."""
     elements: dict[int, Value] = {
         AFFECTED_SOP_CLASS_UID: sop_class_uid,
@@ -54,13 +54,12 @@ def message_pdus(
     data: Buffer | Sequence[Buffer] | None,
     *,
     fragment_max: int,
-) -> list[Buffer]:
+) -> Iterator[Buffer]:
     """A command set and its data set as buffers to send one behind the other."""
-    pdus = data_pdus(context.id, [command], command=True, fragment_max=fragment_max)
+    yield from data_pdus(context.id, [command], command=True, fragment_max=fragment_max)
     if data is not None:
         parts = [data] if isinstance(data, bytes | bytearray | memoryview) else data
-        pdus += data_pdus(context.id, parts, command=False, fragment_max=fragment_max)
-    return pdus
+        yield from data_pdus(context.id, parts, command=False, fragment_max=fragment_max)
 
 
 def by_syntaxes(
