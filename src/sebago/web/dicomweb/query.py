@@ -7,6 +7,7 @@ error: a filter that is silently left out finds too much.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -157,11 +158,15 @@ def _tag(part: str) -> int:
     tag = tag_for_keyword(part) if part.isascii() and part else None
     if tag is None:
         raise BadRequest(
-            "a parameter is neither an attribute nor a parameter of this resource: "
-            + ascii(part[:64]),
+            f"{shown(part)} is neither an attribute nor a parameter of this resource",
             do="name attributes by keyword or by tag, eight hexadecimal digits",
         )
     return int(tag)
+
+
+def shown(name: str) -> str:
+    """A parameter's name as an answer may repeat it: if it looks like one."""
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else "a parameter"
 
 
 def _add_key(keys: dict[Path, str], path: Path, value: str) -> None:

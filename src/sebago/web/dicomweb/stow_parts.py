@@ -7,6 +7,7 @@ here, to find where the data set begins behind preamble and file meta informatio
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -207,6 +208,9 @@ class _Part:
         if self._incoming is not None:
             self._incoming.abandon()
             self._incoming = None
+        if self._head:
+            with contextlib.suppress(SebagoError):  # so that it can be named in the answer
+                self._meta = parse_part10(self._head).meta
         self._head = None
 
     def write(self, data: memoryview) -> None:
