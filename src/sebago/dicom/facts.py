@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from sebago.dicom.charset import decode_text
+from sebago.dicom.header import UID_PADDING, WANTED_VRS, Header, integer_of
 from sebago.dicom.json_sequence import sequence_attribute
 from sebago.dicom.json_values import attribute
-from sebago.dicom.scan import WANTED_VRS, Header, integer_of
 from sebago.errors import MissingIdentifier, NotDicom
 
 _ATTRIBUTE_BYTES_MAX: Final = 12 * 1024
@@ -107,13 +108,14 @@ INSTANCE_TAGS: Final = (
 
 TIMEZONE_OFFSET: Final = 0x00080201
 
+_SEQUENCES: Final = frozenset(tag for tag, vr in WANTED_VRS.items() if vr == "SQ")
 _REQUEST_ATTRIBUTES: Final = 0x00400275
 _SCHEDULED_PROCEDURE_STEP_ID: Final = "00400009"
 _REQUESTED_PROCEDURE_ID: Final = "00401001"
 
 # What may stand in a path, a URL and a key. Wider than PS3.5 9.1: letters and more than 64
 # characters occur; blanks, slashes, backslashes (two values) and control characters do not pass.
-_USABLE_UID: Final = re.compile(r"[0-9A-Za-z._-]{1,128}")
+_USABLE_UID: Final = re.compile(rb"[0-9A-Za-z._-]{1,128}")
 _DATE: Final = re.compile(r"([0-9]{4})([.\-/]?)([0-9]{2})\2([0-9]{2})")
 _TIME: Final = re.compile(
     r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]{1,6})[0-9]*)?)?)?"
@@ -188,7 +190,7 @@ class SeriesFacts:
 def facts(header: Header) -> Facts:
     """The instance's part; the header must have been scanned for all of `scan.WANTED`.
 
-    Measured beside the scan: 12 to 20 us for a CT, most of it for position and slice location.
+    Measured as the scan was: 22 us a slice over a CT series of 28, 15 us for one seen just before.
 
     Raises:
         MissingIdentifier: SOP class, SOP instance, study or series instance UID.
@@ -292,10 +294,12 @@ def time_of(text: str) -> str:
 
 
 def _identifier(header: Header, tag: int, name: str) -> str:
-    uid = header.uid(tag)
-    if not _USABLE_UID.fullmatch(uid):
+    raw = header.values.get(tag, b"")
+    # The instance's own UID is new every time; remembering it would push out the others.
+    uid = _usable_uid.__wrapped__(raw) if tag == 0x00080018 else _usable_uid(raw)
+    if not uid:
         # The value is not repeated: whatever stands there is not a UID.
-        what = "is absent" if not uid else "is not usable as a UID"
+        what = "is not usable as a UID" if header.uid(tag) else "is absent"
         raise MissingIdentifier(
             f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) {what}",
             do="The object must carry its own identifiers to be filed.",
@@ -303,11 +307,27 @@ def _identifier(header: Header, tag: int, name: str) -> str:
     return uid
 
 
+@lru_cache(maxsize=1024)
+def _usable_uid(raw: bytes) -> str:
+    """The UID without padding, "" if it is not usable."""
+    found = _USABLE_UID.fullmatch(raw.strip(UID_PADDING))
+    return found[0].decode("ascii") if found else ""
+
+
 def _column(header: Header, tag: int) -> str:
+    raw = header.values.get(tag)
+    if not raw:
+        return ""
+    if len(raw) > _REMEMBERED_BYTES_MAX:
+        return _text.__wrapped__(raw, WANTED_VRS[tag], header.charsets)
+    return _text(raw, WANTED_VRS[tag], header.charsets)
+
+
+@lru_cache(maxsize=4096)
+def _text(raw: bytes, vr: str, charsets: tuple[str, ...]) -> str:
     # NUL inside text is what C programs leave behind; PostgreSQL cannot store it. Length is for
     # the index to bound: an identifier that is cut here could become that of somebody else.
-    text = header.text(tag)
-    return text.replace("\0", "") if "\0" in text else text
+    return decode_text(raw, vr, charsets).replace("\0", "")
 
 
 def _number(header: Header, tag: int, odd: list[bytes]) -> int | None:
@@ -325,11 +345,18 @@ def _date(header: Header, tag: int, odd: list[bytes]) -> str:
     raw = header.values.get(tag)
     if not raw:
         return ""
-    text = raw.decode("ascii", "replace").strip(" \0")
-    date = date_of(text)
-    if date != text:
+    date, as_sent = _date_of_raw(raw[:_REMEMBERED_BYTES_MAX])
+    if not as_sent:
         odd.append(_attribute(header, tag))
     return date
+
+
+@lru_cache(maxsize=1024)
+def _date_of_raw(raw: bytes) -> tuple[str, bool]:
+    """The normalised date, and whether it says all that was sent."""
+    text = raw.decode("ascii", "replace").strip(" \0")
+    date = date_of(text)
+    return date, date == text
 
 
 def _time(header: Header, tag: int, odd: list[bytes]) -> str:
@@ -354,10 +381,8 @@ def _attributes(header: Header, tags: tuple[int, ...], odd: list[bytes]) -> byte
     values = header.values
     fragments = odd
     for tag in tags:
-        if values.get(tag):
-            fragment = _attribute(header, tag)
-            if fragment:
-                fragments.append(fragment)
+        if values.get(tag) and (fragment := _attribute(header, tag)):
+            fragments.append(fragment)
     # Each begins with its tag: attributes ascend, as PS3.18 F.2.2 wants them.
     fragments.sort()
     return b"{%s}" % b",".join(fragments)
@@ -365,7 +390,7 @@ def _attributes(header: Header, tags: tuple[int, ...], odd: list[bytes]) -> byte
 
 def _attribute(header: Header, tag: int) -> bytes:
     raw = header.values[tag]
-    if WANTED_VRS[tag] == "SQ":
+    if tag in _SEQUENCES:
         return _sequence(header, tag)
     if len(raw) > _REMEMBERED_BYTES_MAX:
         return attribute(tag, WANTED_VRS[tag], raw[:_ATTRIBUTE_BYTES_MAX], header.charsets)

@@ -29,7 +29,7 @@ from itertools import takewhile
 from typing import Final
 
 from sebago.dicom.facts import date_of, time_of
-from sebago.dicom.scan import integer_of
+from sebago.dicom.header import integer_of
 from sebago.errors import BadRequest
 
 LIKE_ESCAPE: Final = "!"
