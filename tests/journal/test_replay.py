@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -422,3 +423,22 @@ def test_two_damaged_headers_in_a_row_are_one_stretch_of_damage(tmp_path: Path) 
     found, findings = replayed(tmp_path)
     assert found == [one, four]
     assert [(f.what, f.start, f.end) for f in findings] == [(What.DAMAGE, two.record, three.end)]
+
+
+def test_replay_goes_by_reception_across_writers_and_segments_of_their_own(tmp_path):
+    journals = [
+        Journal.open(tmp_path, segment_bytes=1 << 20, reserve_bytes=0, inline_bytes_max=4096,
+                     spares=0, then=lambda batch: None)
+        for _ in range(2)
+    ]  # fmt: skip
+    base = time.time_ns() // 1000
+    for number in range(12):
+        journal = journals[number % 2]
+        with journal.spool() as spool:
+            spool.write(bytes([number]) * (9000 if number % 3 == 0 else 100))
+            data = spool.finish()
+            journal.commit([Entry(data, spool.digest, b"p", base + number)])
+    for journal in journals:
+        journal.close()
+    replayed = [record.received_us - base for record in replay(tmp_path, {})]
+    assert replayed == list(range(12))

@@ -11,8 +11,10 @@ is reported too, as torn: after a crash it is expected; without one it is damage
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,6 +55,8 @@ from sebago.journal.record import (
 from sebago.journal.segment import position_of
 
 _CHUNK = 1024 * 1024
+RECEIVED_BEFORE_US = 10 * 60 * 1_000_000
+"""A record may have been received this long before its segment was begun: it waited for the sync."""
 
 
 class What(StrEnum):
@@ -104,7 +108,10 @@ def replay(
     found: Callable[[Finding], None] = _raise_damage,
     read: Read = os.pread,
 ) -> Iterator[Replayed]:
-    """Every whole record that lies behind its segment's watermark, in order within each writer.
+    """Every whole record that lies behind its segment's watermark, in the order of reception.
+
+    The order holds across writers and segments: which of two contents under one UID came last must
+    not depend on which process received them, nor on one of them having a segment of its own.
 
     Segments that a living process is writing just now are left to it. What is yielded is on the disk,
     not only in the page cache that a killed process left behind.
@@ -118,15 +125,62 @@ def replay(
         Damaged: unless `found` is given.
         OSError: a segment cannot be opened or synced.
     """
+    waiting = _by_creation(root)
+    open_: list[tuple[int, int, Replayed, Iterator[Replayed]]] = []
+    opened = 0
+    while waiting or open_:
+        # A segment can hold nothing older than itself, so those that are younger than the oldest
+        # record at hand may stay closed: few are open at a time.
+        while waiting and (not open_ or waiting[0][0] <= open_[0][0]):
+            _, folder, number = waiting.popleft()
+            start = since.get((folder.name, number), FIRST_RECORD)
+            records = _records(folder, number, start, found, read)
+            opened += 1
+            _push(open_, opened, records)
+        if open_:
+            _, order, record, records = heapq.heappop(open_)
+            yield record
+            _push(open_, order, records)
+
+
+def _push(
+    open_: list[tuple[int, int, Replayed, Iterator[Replayed]]],
+    order: int,
+    records: Iterator[Replayed],
+) -> None:
+    record = next(records, None)
+    if record is not None:
+        heapq.heappush(open_, (record.received_us, order, record, records))
+
+
+def _records(
+    folder: Path, number: int, start: int, found: Callable[[Finding], None], read: Read
+) -> Iterator[Replayed]:
+    with _opened(folder, number, start, read) as walk:
+        if walk is not None and walk.prepare(found):
+            yield from walk.records(found)
+
+
+def _by_creation(root: Path) -> deque[tuple[int, Path, int]]:
+    """Segments to replay with a moment before which they hold nothing, the oldest first."""
+    segments = []
     for folder in writer_folders(root):
         live = is_live(folder)
         for path in segment_files(folder):
             if live and path.suffix == State.OPEN:
                 continue
-            start = since.get((folder.name, number_of(path)), FIRST_RECORD)
-            with _opened(folder, number_of(path), start, read) as walk:
-                if walk is not None and walk.prepare(found):
-                    yield from walk.records(found)
+            segments.append((_created_us(path) - RECEIVED_BEFORE_US, folder, number_of(path)))
+    return deque(sorted(segments, key=lambda segment: segment[0]))
+
+
+def _created_us(path: Path) -> int:
+    """When a segment was begun; 0, before everything, where its header cannot tell."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        for at in (0, HEADER_COPY):
+            file.seek(at)
+            with contextlib.suppress(BadHeader):
+                return decode_segment(file.read(HEADER_BYTES)).created_us
+    return 0
 
 
 @dataclass(slots=True)
