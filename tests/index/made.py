@@ -129,7 +129,9 @@ def uid(*numbers: int) -> str:
     return ".".join([ROOT, *map(str, numbers)])
 
 
-def slices(count: int, study: int = 1, series: int = 1, **more: str | bytes) -> list[NewInstance]:
+def slices(
+    count: int, study: int = 1, series: int = 1, **more: str | bytes | int
+) -> list[NewInstance]:
     """`count` instances of one series."""
     return [
         new(

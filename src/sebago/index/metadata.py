@@ -73,7 +73,7 @@ def chunks(connection: Connection, series_id: int) -> Iterator[Chunk]:
         .where(metadata_chunk.c.series_id == series_id)
         .order_by(metadata_chunk.c.chunk_id)
     )
-    with connection.execution_options(yield_per=8).execute(statement) as rows:
+    with connection.execute(statement, execution_options={"yield_per": 8}) as rows:
         for chunk_id, instance_ids, body in rows:
             yield Chunk(chunk_id, _unpacked(instance_ids), body)
 

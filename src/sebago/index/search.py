@@ -92,7 +92,7 @@ def patients(connection: Connection, view: View, query: Query) -> Page[PatientRo
     wanted = _conditions(connection, Level.PATIENT, query)
     latest = (
         select(func.max(study.c.custody_id).label("custody_id"))
-        .where(view.allows(study), _holds_something(study), *wanted.on(study))
+        .where(*_studies_shown(view, wanted, study))
         .group_by(study.c.assigning_authority, study.c.patient_id)
     )
     ids, remaining = _page(connection, latest, [literal_column("custody_id").desc()], query)
@@ -197,14 +197,18 @@ def _conditions(connection: Connection, level: Level, query: Query) -> Condition
 def _studies_shown(
     view: View, wanted: Conditions, of_study: FromClause
 ) -> list[ColumnElement[bool]]:
-    return [view.allows(of_study), _holds_something(of_study), *wanted.on(of_study)]
+    return [
+        view.allows(of_study, by_index=wanted.by_facility),
+        _holds_something(of_study),
+        *wanted.on(of_study),
+    ]
 
 
 def _series_shown(
     view: View, wanted: Conditions, of_study: FromClause, of_series: FromClause
 ) -> list[ColumnElement[bool]]:
     return [
-        view.allows(of_study),
+        view.allows(of_study, by_index=wanted.by_facility),
         of_series.c.instance_count > 0,
         *wanted.on(of_study, of_series),
     ]
@@ -218,7 +222,7 @@ def _instances_shown(
     of_instance: FromClause,
 ) -> list[ColumnElement[bool]]:
     return [
-        view.allows(of_study),
+        view.allows(of_study, by_index=wanted.by_facility),
         of_instance.c.current == literal_column("1"),
         *wanted.on(of_study, of_series, of_instance),
     ]

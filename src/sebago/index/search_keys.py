@@ -110,6 +110,11 @@ SOP_CLASSES_IN_STUDY: Final[Path] = (0x00080062,)
 _STUDY_DATE: Final[Path] = (0x00080020,)
 _STUDY_TIME: Final[Path] = (0x00080030,)
 
+_TELLING: Final = frozenset(
+    {(0x00100010,), (0x00100020,), (0x00080050,), (0x0020000D,), (0x0020000E,), (0x00080018,)}
+)
+"""Name, patient id, accession number, and the UIDs."""
+
 _MODALITY: Final = KEYS[(0x00080060,)]
 _SOP_CLASS: Final = KEYS[(0x00080016,)]
 _ORDER: Final = (_P, _S, _R, _I)
@@ -126,6 +131,8 @@ class Conditions:
     of_series: tuple[Condition, ...]
     of_instance: tuple[Condition, ...]
     unmatched: frozenset[Path]
+    by_facility: bool
+    """Whether an index of the facility should serve the search: no key tells more than it."""
 
     def on(
         self,
@@ -170,8 +177,17 @@ def conditions(
         else:
             found[key.level].append(_condition(key, value, is_sqlite=is_sqlite))
     return Conditions(
-        tuple(found[_P] + found[_S]), tuple(found[_R]), tuple(found[_I]), frozenset(unmatched)
+        tuple(found[_P] + found[_S]),
+        tuple(found[_R]),
+        tuple(found[_I]),
+        frozenset(unmatched),
+        by_facility=not (is_sqlite and any(_tells_much(path, said[path]) for path in said)),
     )
+
+
+def _tells_much(path: Path, value: str) -> bool:
+    """Whether the key leaves a few of a facility's studies, and an index serves it."""
+    return path in _TELLING and not value.lstrip().startswith(("*", "?"))
 
 
 def _condition(key: Key, value: str, *, is_sqlite: bool) -> Condition:
