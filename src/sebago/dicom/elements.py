@@ -334,13 +334,12 @@ def _in_sequence(data: Buffer, offset: int, level: _Level, levels: list[_Level])
             if level.undefined:
                 raise Truncated(f"an item at {offset} claims {length} bytes, {room} are there")
             length = room  # the sequence's own length is believed, it is what readers skip by
-        step = Element(
-            ITEM, "", depth, value, -1 if undefined else length, Kind.ITEM, offset, explicit, little
-        )
         item_end = level.end if undefined else value + length
         # Items in UN are implicit by the standard and explicit by mistake, and some makers paste
         # explicit items into implicit data sets: the letters of a VR would be a length past 16 KiB.
         explicit = explicit or bytes(data[value + 4 : min(value + 6, item_end)]) in VRS
+        shown = -1 if undefined else length
+        step = Element(ITEM, "", depth, value, shown, Kind.ITEM, offset, explicit, little)
         return value, step, _Level(Kind.ITEM, ITEM, "", item_end, (explicit, little), undefined)
     if tag == SEQUENCE_END and level.undefined:
         levels.pop()

@@ -50,7 +50,7 @@ def _unpack(segment: bytes | memoryview, size: int) -> bytes | bytearray:
     # plane all the same; a decoder that overruns the buffer says so.
     try:
         return imagecodecs.packbits_decode(bytes(segment), out=size + 256)
-    except (imagecodecs.ImcdError, ValueError, RuntimeError):
+    except (RuntimeError, ValueError):
         return _unpack_plain(bytes(segment), size)
 
 
