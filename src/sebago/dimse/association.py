@@ -259,21 +259,16 @@ class Association:
     # --- for the acceptor -----------------------------------------------------------------------
 
     def run(self, see_off: Callable[[socket.socket], None]) -> None:
-        """Negotiate, serve until the end, then hand the socket to `see_off` or close it."""
-        orderly = False
+        """Negotiate, serve until the end, then hand the socket to `see_off`, which closes it."""
         try:
-            orderly = self._run()
+            self._run()
         except OSError as error:
             log.info("association with %s lost: %s", self.peer, error)
         except Exception:
             log.exception("association with %s failed", self.peer)
             self._last_words(encode_abort(ABORT_BY_USER, NOT_SPECIFIED))
-            orderly = True
         finally:
-            if orderly:
-                see_off(self._sock)
-            else:
-                self._sock.close()
+            see_off(self._sock)
 
     def interrupt(self, *, hard: bool) -> None:
         """Called by the acceptor's thread when it stops.
@@ -286,11 +281,11 @@ class Association:
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR if hard else socket.SHUT_RD)
 
-    def _run(self) -> bool:
-        """Sta3 and on. True when the connection should wait for the peer to close it."""
+    def _run(self) -> None:
+        """Sta3 and on; on return all that the peer should read has been sent."""
         admission = self._admit()
         if admission is None:
-            return True
+            return
         try:
             self.caller = admission.caller
             reply, self.contexts = answer(self.request, admission, self._identity)
@@ -302,7 +297,7 @@ class Association:
             )
             self._channel = channel
             try:
-                return self._serve(channel, encode_associate_ac(reply))
+                self._serve(channel, encode_associate_ac(reply))
             finally:
                 self._channel = None
                 channel.inflow.give_up()
@@ -329,8 +324,8 @@ class Association:
             self._sock.send(pdu, socket.MSG_DONTWAIT)
             self._sock.shutdown(socket.SHUT_WR)
 
-    def _serve(self, channel: Channel, accept: bytes) -> bool:
-        """The answer to the proposal, then Sta6 to the end; returns what `_run` does."""
+    def _serve(self, channel: Channel, accept: bytes) -> None:
+        """The answer to the proposal, then Sta6 to the end."""
         try:
             if (early := _peek(self._sock)) is not None:
                 # PS3.8 table 9-10: in Sta3 only an A-ABORT, or the end, may come.
@@ -359,11 +354,11 @@ class Association:
             log.info("association with %s aborted: %s", self.peer, stalled)
             channel.send_abort(ABORT_BY_PROVIDER, NOT_SPECIFIED)
         except Closed as closed:
-            if not self.stopping:
+            if self.stopping:
+                channel.send_abort(ABORT_BY_USER, NOT_SPECIFIED)
+            else:
                 log.info("association with %s lost: %s", self.peer, closed)
-                return False
-            channel.send_abort(ABORT_BY_USER, NOT_SPECIFIED)
-        return True
+                channel.finish_sending()
 
     def _next_between(self, channel: Channel) -> Event:
         """The next event between two messages; what `cancelled` came upon is first."""

@@ -118,7 +118,7 @@ def answer(
     roles = {
         uid: (scu and offered[0], scp and offered[1])
         for uid, (scu, scp) in admission.roles.items()
-        if (offered := request.roles.get(uid)) is not None
+        if (offered := request.roles.get(uid)) is not None and uid_is_sane(uid)
     }
     answered: list[AnsweredContext] = []
     accepted: dict[int, AcceptedContext] = {}
@@ -143,7 +143,7 @@ def answer(
         extended={
             uid: information
             for uid, information in admission.extended.items()
-            if uid in request.extended
+            if uid in request.extended and uid_is_sane(uid)
         },
         user_identity_response=identity_response,
         ae_fields=request.ae_fields,
