@@ -183,6 +183,11 @@ def _lut(frames: Frames, sequence: int) -> Lut | None:
     return Lut(first, min(max(bits, 1), 16), table)
 
 
+def has_palette(header: Header) -> bool:
+    """Whether the tables of a PALETTE COLOR image are there; without them it is shown in grey."""
+    return all(header.values.get(tag) for tag in _DESCRIPTORS)
+
+
 def palette_of(frames: Frames) -> list[tuple[int, Rgb]]:
     """Red, green and blue table of a PALETTE COLOR image.
 

@@ -22,7 +22,13 @@ from sebago.dicom.codecs import decode_frame
 from sebago.dicom.colour import rgb, through_palette
 from sebago.dicom.elements import Buffer
 from sebago.dicom.frames import Frames
-from sebago.dicom.presentation import PRESENTATION_TAGS, grey_values, palette_of, pixel_shape
+from sebago.dicom.presentation import (
+    PRESENTATION_TAGS,
+    grey_values,
+    has_palette,
+    palette_of,
+    pixel_shape,
+)
 from sebago.dicom.scale import scaled
 from sebago.dicom.voi import LINEAR, VOI_FUNCTIONS, Window, shades
 from sebago.errors import BadRequest, NotAcceptable, NotSupported
@@ -186,7 +192,7 @@ def picture(frames: Frames, index: int, window: Window | None) -> Image:
         return rgb(decoded.pixels, description.bits_stored, decoded.photometric)
     if description.samples == 2:
         raise NotSupported("two samples per pixel")
-    if description.photometric == "PALETTE COLOR":
+    if description.photometric == "PALETTE COLOR" and has_palette(frames.header):
         return through_palette(decoded.pixels, palette_of(frames))
     greys = grey_values(frames, index)
     if window is not None:
