@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sebago.errors import BadRequest, SebagoError
+from sebago.errors import BadRequest
 from sebago.retrieve import Level
 from sebago.web.dicomweb.native_xml import from_xml
 from sebago.web.dicomweb.query import attribute_path, parse_query_string, parse_search
@@ -273,10 +275,8 @@ def test_a_comma_in_a_name_is_part_of_the_name_and_in_codes_an_or():
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=200) | st.from_regex(rb"[A-Za-z0-9.=&%,+\\*?-]{0,100}"))
 def test_any_query_string_is_read_or_refused(query_string):
-    try:
+    with contextlib.suppress(BadRequest):
         parse_search(query_string, Level.SERIES, {(0x0020000D,): "1.2"})
-    except SebagoError as error:
-        assert isinstance(error, BadRequest)
 
 
 def test_a_query_of_too_many_parameters_is_refused():

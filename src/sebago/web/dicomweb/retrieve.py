@@ -132,7 +132,12 @@ class Retrieve:
         """
         best: tuple[Offer, list[_Sent]] | None = None
         offers = INSTANCES if len(held) == 1 else tuple(o for o in INSTANCES if o != Offer(DICOM))
-        pairs = list(ranked(ranges, offers))
+        # A ZIP file is given to those who ask for one, not to those who take anything.
+        pairs = [
+            (offer, media_range)
+            for offer, media_range in ranked(ranges, offers)
+            if offer.media_type != ZIP or media_range.media_type == ZIP
+        ]
         for offer in dict.fromkeys(offer for offer, _ in pairs):
             wanted = [
                 wanted_syntax(media_range, offer) for given, media_range in pairs if given == offer
