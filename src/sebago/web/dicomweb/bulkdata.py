@@ -22,7 +22,7 @@ from sebago.web.dicomweb.answers import accepted, base_url, multipart_type, only
 from sebago.web.dicomweb.frames import form_of_frames, frame_parts, one_frame, part_type
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
 from sebago.web.dicomweb.ranges import byte_range
-from sebago.web.dicomweb.retrieve import location, matches, uids_of
+from sebago.web.dicomweb.retrieve import data_of, location, matches, uids_of
 from sebago.web.threads import Streamed, Threads, joined
 
 OFFERS: Final = (Offer(OCTETS), Offer(MULTIPART, OCTETS))
@@ -52,7 +52,7 @@ class BulkData:
     def _answer(self, request: Request, held: Held, ranges: list[MediaRange]) -> Response:
         path: str = request.path_params["bulk"].upper()
         where = f"{location(held, base_url(request, self.public_url))}/bulk/{path}"
-        data = self.archive.open(held)
+        data = data_of(self.archive, held)
         plain, plain_uid = inflate(data, held.transfer_syntax_uid)
         if find_bulk(plain, plain_uid, path).length < 0:
             return self._frames(Frames(data, held.transfer_syntax_uid), held, ranges, where)

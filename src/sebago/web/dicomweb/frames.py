@@ -27,7 +27,7 @@ from sebago.web.dicomweb.accept import MULTIPART, OCTETS, MediaRange, Offer, ran
 from sebago.web.dicomweb.answers import accepted, base_url, multipart_type, only
 from sebago.web.dicomweb.media_types import media_type_of_frames
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
-from sebago.web.dicomweb.retrieve import is_decodable, location, uids_of
+from sebago.web.dicomweb.retrieve import data_of, is_decodable, location, uids_of
 from sebago.web.threads import Streamed, Threads, joined
 
 FRAMES_MAX: Final = 10_000
@@ -76,7 +76,7 @@ class FrameResources:
         base: str,
     ) -> Response:
         held = self.archive.locate(asker, *uids, address=address)[0]
-        frames = Frames(self.archive.open(held), held.transfer_syntax_uid)
+        frames = Frames(data_of(self.archive, held), held.transfer_syntax_uid)
         if max(numbers) > len(frames):
             raise NotFound(f"the instance has {len(frames)} frames")
         form = form_of_frames(ranges, held.transfer_syntax_uid, count=len(numbers))

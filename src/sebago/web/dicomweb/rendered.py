@@ -38,7 +38,7 @@ from sebago.web.dicomweb.answers import accepted, base_url, multipart_type, only
 from sebago.web.dicomweb.frames import frame_numbers
 from sebago.web.dicomweb.media_types import media_type_of_frames
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
-from sebago.web.dicomweb.retrieve import location, matches, uids_of
+from sebago.web.dicomweb.retrieve import data_of, location, matches, uids_of
 from sebago.web.threads import Streamed, Threads, joined
 
 PARAMETERS: Final = frozenset({"window", "viewport", "quality", "annotation", "iccprofile"})
@@ -113,7 +113,7 @@ class Rendered:
         alone: tuple[Held, int] | None
         if "frames" in request.path_params:
             wanted = [(held[0], n) for n in frame_numbers(request.path_params["frames"])]
-            frames = Frames(self.archive.open(held[0]), held[0].transfer_syntax_uid)
+            frames = Frames(data_of(self.archive, held[0]), held[0].transfer_syntax_uid)
             if max(n for _, n in wanted) > len(frames):
                 raise NotFound(f"the instance has {len(frames)} frames")
             alone = wanted[0] if len(wanted) == 1 else None
@@ -139,7 +139,7 @@ class Rendered:
         headers = {"etag": etag, "content-location": f"{location(one, base)}/frames/{number}"}
         if matches(request, etag):
             return Response(status_code=304, headers=headers)
-        image = render(self.archive.open(one), one.transfer_syntax_uid, number, asked)
+        image = render(data_of(self.archive, one), one.transfer_syntax_uid, number, asked)
         return Response(image, media_type=media_type, headers=headers)
 
     def _all(self, wanted: Sequence[tuple[Held, int]], asked: RenderRequest, base: str) -> Response:
@@ -154,7 +154,7 @@ class Rendered:
             first = True
             for one, number in wanted:
                 try:
-                    data = self.archive.open(one)
+                    data = data_of(self.archive, one)
                     image = render(data, one.transfer_syntax_uid, number, asked)
                 except SebagoError:
                     if len(wanted) == 1:
@@ -183,12 +183,12 @@ class Rendered:
         """
         if transfer_syntax(held.transfer_syntax_uid).codec == "video":
             media_type = media_type_of_frames(held.transfer_syntax_uid)
-            frames = Frames(self.archive.open(held), held.transfer_syntax_uid)
+            frames = Frames(data_of(self.archive, held), held.transfer_syntax_uid)
             content: Buffer = frames.frame(0)
         elif held.rows is None:
             try:
                 media_type, content = encapsulated_document(
-                    self.archive.open(held), held.transfer_syntax_uid
+                    data_of(self.archive, held), held.transfer_syntax_uid
                 )
             except NotFound:
                 return None
@@ -225,7 +225,7 @@ class Rendered:
             headers = {"etag": etag}
             if matches(request, etag):
                 return Response(status_code=304, headers=headers)
-            data = self.archive.open(one)
+            data = data_of(self.archive, one)
             try:
                 if frame is None:
                     image = thumbnail(data, one.transfer_syntax_uid, size, media_type=media_type)

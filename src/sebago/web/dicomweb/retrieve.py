@@ -45,6 +45,7 @@ from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
 from sebago.web.dicomweb.zip_stream import ZipStream
 from sebago.web.threads import Streamed, Threads, joined
 
+COPIED_BYTES_MAX: Final = 8 * 1024 * 1024
 HEADS_MAX: Final = 20_000
 """Up to so many instances their heads are made before the answer begins, for its length."""
 
@@ -248,11 +249,22 @@ class Retrieve:
     def _file(self, item: _Sent, head: bytes) -> Iterator[Buffer]:
         """The buffers of one DICOM file."""
         yield head
-        data = self.archive.open(item.held)
+        data = data_of(self.archive, item.held)
         if item.as_stored:
             yield data
         else:
             yield to_explicit_le(data, item.held.transfer_syntax_uid)
+
+
+def data_of(archive: Archive, held: Held) -> bytes | memoryview:
+    """The data set as received: a copy if it is short, else mapped.
+
+    A copy is read without holding the interpreter's lock, does not add the journal's pages to this
+    process, and a disk that cannot read a page is an error of this request alone.
+    """
+    if held.data_length <= COPIED_BYTES_MAX:
+        return archive.read(held)
+    return archive.open(held)
 
 
 def uids_of(request: Request) -> tuple[str, str | None, str | None]:

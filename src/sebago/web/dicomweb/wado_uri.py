@@ -30,7 +30,7 @@ from sebago.retrieve import Archive, Held
 from sebago.web.auth import address_of, asker_of
 from sebago.web.dicomweb.accept import DICOM, Offer, choose, parse_accept
 from sebago.web.dicomweb.query import one_of, parse_query_string
-from sebago.web.dicomweb.retrieve import is_decodable
+from sebago.web.dicomweb.retrieve import data_of, is_decodable
 from sebago.web.threads import Streamed, Threads, joined
 
 SIDE_MAX: Final = 8192
@@ -85,7 +85,7 @@ class WadoUri:
             viewport=_viewport(given, held),
             quality=parse_quality(given["imagequality"]) if given.get("imagequality") else None,
         )
-        image = render(self.archive.open(held), held.transfer_syntax_uid, number, asked)
+        image = render(data_of(self.archive, held), held.transfer_syntax_uid, number, asked)
         return Response(image, media_type=media_type)
 
     def _held(self, asker: Asker, address: str, given: dict[str, str]) -> Held:
@@ -108,7 +108,7 @@ class WadoUri:
                 f"what is stored in {stored} cannot be given in that transfer syntax",
                 do=f"ask for transferSyntax={stored}",
             )
-        data = self.archive.open(held)
+        data = data_of(self.archive, held)
         if as_stored:
             head = self.archive.part10_header(held)
         else:
