@@ -1,6 +1,6 @@
 """One association that we accepted: its messages, one after the other, in a thread of its own.
 
-States of PS3.8 9.2 and where they are: Sta2 is the lobby; Sta3 is `negotiate`; Sta6 is `run`;
+States of PS3.8 9.2 and where they are: Sta2 is the lobby; Sta3 is `_admit`; Sta6 is `_serve`;
 Sta8 is the moment between A-RELEASE-RQ and -RP; Sta13 is the lobby again (`see_off`), where the
 connection waits for the peer to close it.
 """
