@@ -25,7 +25,7 @@ from sebago.dimse.command import (
 from sebago.dimse.negotiation import Admission, Identity
 from sebago.dimse.pdu import REJECT_CALLED_AE, REJECT_CALLING_AE
 from sebago.dimse.sink import Buffered, Sink
-from sebago.errors import Denied, NotSupported
+from sebago.errors import Denied, Mismatch, NotSupported
 from sebago.gate import Act, Asker, decide
 from sebago.intake import Declared, Incoming, Intake, Source
 from sebago.registry import Caller, Peer, Registry
@@ -101,6 +101,11 @@ class Services:
         """Objects to store go to the journal's spool, identifiers into memory."""
         if command.field != C_STORE_RQ:
             return None
+        if command.sop_class_uid != command.context.abstract_syntax:
+            raise Mismatch(
+                f"a C-STORE of {command.sop_class_uid[:64]} on the presentation context of "
+                f"{command.context.abstract_syntax}"
+            )
         guest: Guest = association.caller
         decision = decide(guest.asker, Act.STORE, None)
         if not decision.permit:
