@@ -353,6 +353,20 @@ def test_zeros_at_the_end_that_are_not_only_zeros_are_refused():
         scan(in_explicit(NAME, STUDY) + bytes(20_000) + b"\x77" * 12, EXPLICIT_VR_LE)
 
 
+def test_zeros_are_looked_at_once_however_many_there_are():
+    for form in FORMS:
+        data = encode([NAME, STUDY], form).data + bytes(4 << 20) + b"\x77" * 12
+        with pytest.raises(NotDicom):
+            scan(data, form.uid)
+
+
+def test_guesses_have_an_end():
+    odd = header(0x00091001, "", 0, LITTLE_IMPLICIT)
+    assert ends_with_study(in_explicit(NAME) + odd * 1000 + in_explicit(STUDY))
+    with pytest.raises(NotDicom):
+        scan(in_explicit(NAME) + odd * 100_000 + in_explicit(STUDY), EXPLICIT_VR_LE)
+
+
 def test_data_set_trailing_padding_is_an_element_like_others():
     assert ends_with_study(in_explicit(NAME, STUDY, Element(0xFFFCFFFC, "OB", bytes(100))))
 

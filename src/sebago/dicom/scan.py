@@ -81,6 +81,9 @@ NESTING_MAX: Final = 64
 # images of other kinds from a data set that begins with a group other than 0008.
 _FIRST_GROUP_MAX: Final = 0x4000
 
+_ODD_HEADERS_MAX: Final = 65536
+"""A guess costs some 5 us, and may be needed for every 8 bytes that somebody makes up."""
+
 _WINDOW: Final = 16384
 _UNDEFINED: Final = 0xFFFFFFFF
 
@@ -193,9 +196,10 @@ class _Walk:
     where the window begins, and `at`, counted in the window.
     """
 
-    __slots__ = ("_form", "_source", "_wanted")
+    __slots__ = ("_form", "_odd_headers", "_source", "_wanted")
 
     def __init__(self, source: Source, wanted: frozenset[int], *, little_endian: bool) -> None:
+        self._odd_headers = 0
         self._source = source
         self._form = _LITTLE if little_endian else _BIG
         self._wanted = wanted
@@ -312,7 +316,10 @@ class _Walk:
         if vr == form.unknown and explicit and not form.little_endian:
             # Inside UN it is little endian, whatever is outside (PS3.5 6.2.2 note 2).
             little = _Walk(self._source, self._wanted, little_endian=True)
-            return little._behind_undefined(position, _LITTLE.unknown, explicit)
+            little._odd_headers = self._odd_headers
+            end = little._behind_undefined(position, _LITTLE.unknown, explicit)
+            self._odd_headers = little._odd_headers
+            return end
         source, unpack, unpack_length = (
             self._source,
             form.header.unpack_from,
@@ -418,8 +425,14 @@ class _Walk:
         head = self._source.read(position, 12)
         tag, vr, length = self._form.header.unpack_from(head)
         wide = self._form.wide(vr, length)
-        if tag == 0 and position and self._zeros_from(position):
-            return None
+        self._odd_headers += 1
+        if self._odd_headers > _ODD_HEADERS_MAX:
+            raise NotDicom(f"more than {_ODD_HEADERS_MAX} elements that can only be guessed at")
+        if head[:8] == bytes(8):
+            # Looked at once: zeros that are not the last thing are no elements either.
+            if position and self._zeros_from(position):
+                return None
+            raise NotDicom(f"the zeros at {position} are no element")
         if tag in self._form.markers and tag:
             # An item is passed over whole; delimiters and an item of undefined length are passed
             # over by themselves: whatever they close or open is not there.
