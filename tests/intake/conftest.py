@@ -27,21 +27,21 @@ SOUTH = Source("SOUTH", "SOUTH&2.999.2&ISO", "dimse", "SOUTH_PACS", "127.0.0.1")
 Give = Callable[..., Accepted]
 
 
-@pytest.fixture()
+@pytest.fixture
 def index(tmp_path: Path) -> Iterator[Index]:
     opened = Index.open(tmp_path)
     yield opened
     opened.dispose()
 
 
-@pytest.fixture()
+@pytest.fixture
 def intake(index: Index, tmp_path: Path) -> Iterator[Intake]:
     opened = Intake(index, tmp_path / "journal", LIMITS)
     yield opened
     opened.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def give(intake: Intake) -> Give:
     """Hand data-set bytes to the intake, as a door would."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sebago.cli.app import Call, new_app
+from sebago.cli.output import plain
 
 if TYPE_CHECKING:
     from sebago.intake.load import Loaded, Tried
@@ -37,6 +38,7 @@ def import_(
     """Take in whatever DICOM is in files, folders, zips or on a disc. Safe to repeat."""
     from sebago.errors import BadValue
     from sebago.intake import Source
+    from sebago.intake.dicomdir import named
     from sebago.intake.load import load
     from sebago.intake.media import count
     from sebago.serve.logs import configure
@@ -52,7 +54,15 @@ def import_(
         known = services.registry.facility(facility)
         source = Source(known.code, str(known.authority), "import", call.actor)
         total = count(paths)
-        call.out.note(f"Reading      {total.files:,} files, {total.bytes / 1e6:,.0f} MB")
+        disc = named(paths)
+        if disc.directories:
+            call.out.note(
+                f"Reading      DICOMDIR names {disc.files:,} images, {total.files:,} files found"
+            )
+        else:
+            call.out.note(f"Reading      {total.files:,} files, {total.bytes / 1e6:,.0f} MB")
+        for file_id in disc.absent:
+            call.out.refused(f"absent: {file_id}: DICOMDIR names it, and it is not there")
         started = time.monotonic()
         stop = threading.Event()
         with _stops_at_ctrl_c(stop), _Progress(call, total.bytes) as progress:
@@ -68,7 +78,11 @@ def import_(
         for tried in loaded.refused:
             call.out.refused(f"refused: {tried.label}: {tried.detail} [{tried.code}]")
         result, text = _summary(call, services, loaded, known.code, took_s)
+        result["absent"] = list(disc.absent)
         call.out.result(result, text)
+    if loaded.stopped_by is not None:
+        call.out.sebago_error(loaded.stopped_by)
+        return 1
     if loaded.interrupted:
         call.out.note("interrupted: run the same command again to go on")
         return 130
@@ -174,7 +188,7 @@ def _summary(
     exams = _exams(services, facility, list(loaded.studies)[:5])
     lines = [f"{'':<18}{'images':>8}{'MB':>8}"]
     stored = f"  {'stored':<16}{loaded.stored:>8,}{loaded.stored_bytes / 1e6:>8,.0f}"
-    lines.append(stored + (f"   {len(loaded.studies)} exams: {exams}" if exams else ""))
+    lines.append(stored + (f"   {len(loaded.studies)} exams: {plain(exams)}" if exams else ""))
     if loaded.versions:
         lines.append(f"  {'of them new versions':<22}{loaded.versions:>2,}")
     lines.append(f"  {'already there':<16}{loaded.already:>8,}{loaded.already_bytes / 1e6:>8,.0f}")
@@ -185,7 +199,7 @@ def _summary(
         more = "" if len(some) == len(loaded.skipped) else ", ... (-v lists them)"
         lines.append(
             f"  {'skipped':<16}{len(loaded.skipped):>8,}{'-':>8}   not DICOM: "
-            + ", ".join(Path(label).name for label in some)
+            + ", ".join(plain(Path(label).name) for label in some)
             + more
         )
     lines.append(

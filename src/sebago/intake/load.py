@@ -7,19 +7,20 @@ safe to interrupt and to repeat: what is already there is said to be so, in no t
 
 from __future__ import annotations
 
+import struct
 import threading
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
 from sebago.dicom.part10 import Part10, parse_part10
+from sebago.dicom.uids import transfer_syntax
 from sebago.errors import Inflated, NotDicom, SebagoError, Truncated, TryLater
 from sebago.intake.accept import Intake
-from sebago.intake.media import Candidate, candidates
+from sebago.intake.media import Candidate, candidates, reading
 from sebago.intake.sources import Accepted, Declared, Outcome, Source
 
 HEAD_BYTES = 64 * 1024
@@ -56,6 +57,8 @@ class Loaded:
     studies: dict[str, None] = field(default_factory=dict)
     """Study Instance UIDs in the order in which they turned up."""
     interrupted: bool = False
+    stopped_by: TryLater | None = None
+    """Why the archive could take no more (disk full): what is counted here is kept all the same."""
 
     def add(self, tried: Tried) -> None:
         """Count one candidate in."""
@@ -89,13 +92,10 @@ def load(
         inflate_max: most bytes that one zip entry or gzip file may grow to.
         progress: called for each candidate when its fate is known, from one thread at a time.
         stop: when set, files under way are finished and the sum so far is returned.
-
-    Raises:
-        TryLater: the archive cannot take more now (disk full); what was loaded stays.
     """
     loaded = Loaded()
     stop = stop or threading.Event()
-    things = _shared(candidates(paths))
+    things = _shared(candidates(paths, inflate_max=inflate_max))
     lock = threading.Lock()
 
     def work() -> None:
@@ -103,7 +103,12 @@ def load(
             candidate = next(things, None)
             if candidate is None:
                 return
-            tried = try_one(intake, source, candidate, inflate_max=inflate_max)
+            try:
+                tried = try_one(intake, source, candidate, inflate_max=inflate_max)
+            except TryLater as full:
+                stop.set()
+                loaded.stopped_by = full
+                return
             with lock:
                 loaded.add(tried)
                 progress(tried)
@@ -115,7 +120,7 @@ def load(
             except BaseException:
                 stop.set()
                 raise
-    loaded.interrupted = stop.is_set()
+    loaded.interrupted = stop.is_set() and loaded.stopped_by is None
     return loaded
 
 
@@ -140,14 +145,22 @@ def try_one(intake: Intake, source: Source, candidate: Candidate, *, inflate_max
     def verdict(word: Literal["refused", "skipped"], code: str = "", detail: str = "") -> Tried:
         return Tried(candidate.label, candidate.size, word, None, code, detail)
 
+    is_file = False
     try:
-        with candidate.open() as file:
+        with ExitStack() as stack:
+            with reading():
+                file = stack.enter_context(candidate.open())
             head = _read(file, HEAD_BYTES)
+            is_file = head[128:132] == b"DICM" or head[:4] == b"DICM"
             try:
                 parsed = parse_part10(head)
             except NotDicom:
+                if is_file:
+                    raise
                 return verdict("skipped")
             if parsed.meta.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+                return verdict("skipped")
+            if not is_file and not _begins_a_data_set(head, parsed):
                 return verdict("skipped")
             limit = inflate_max if candidate.inflates else None
             accepted = _accept(intake, source, file, head, parsed, limit)
@@ -156,22 +169,39 @@ def try_one(intake: Intake, source: Source, candidate: Candidate, *, inflate_max
     except Truncated as error:
         return verdict("refused", error.code, f"{error.detail}: copy it again from its source")
     except NotDicom as error:
-        if head[128:132] != b"DICM":  # it only looked like a data set
+        if not is_file:  # it only looked like a data set
             return verdict("skipped")
         return verdict("refused", error.code, error.detail)
     except SebagoError as error:
         return verdict("refused", error.code, error.detail)
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
-        return verdict("refused", "unreadable", str(error))
     word = {Outcome.STORED: "stored", Outcome.ALREADY: "already", Outcome.VERSION: "version"}
     return Tried(candidate.label, candidate.size, word[accepted.outcome], accepted)  # type: ignore[arg-type]
+
+
+def _begins_a_data_set(head: bytes, parsed: Part10) -> bool:
+    """Whether a file that does not say so is DICOM.
+
+    Text, whose fifth and sixth character happen to be a VR, is not: what can be kept has a SOP
+    Class UID, so its first element is of group 0002, which is meta information, or 0008. And the
+    second follows the first.
+    """
+    if parsed.dataset_offset > 0 or not parsed.meta.guessed:
+        return True
+    syntax = transfer_syntax(parsed.meta.transfer_syntax_uid)
+    order = "<" if syntax.little_endian else ">"
+    at = parsed.dataset_offset
+    before = 0
+    for _ in range(2):
+        if len(head) < at + 8:
+            return before > 0
+        group, number = struct.unpack_from(f"{order}HH", head, at)
+        if group << 16 | number <= before or group != 0x0008:
+            return before > 0 and group > 0x0008
+        before = group << 16 | number
+        size = "H" if syntax.explicit else "I"
+        (length,) = struct.unpack_from(order + size, head, at + 6 if syntax.explicit else at + 4)
+        at += 8 + length  # the few long VRs of group 0008 come later
+    return True
 
 
 def _accept(
@@ -197,7 +227,8 @@ def _accept(
             if limit is not None and taken > limit:
                 raise Inflated(f"it grows past {limit} bytes when unpacked")
             if not len(piece):
-                piece = file.read(1 << 20)
+                with reading():
+                    piece = file.read(1 << 20)
     except BaseException:
         incoming.abandon()
         raise
@@ -208,7 +239,8 @@ def _read(file: IO[bytes], count: int) -> bytes:
     """Up to `count` bytes; fewer only at the end."""
     pieces = []
     while count > 0:
-        piece = file.read(count)
+        with reading():
+            piece = file.read(count)
         if not piece:
             break
         pieces.append(piece)
