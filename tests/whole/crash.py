@@ -168,6 +168,8 @@ class Harness:
             self.outcome.verify_status, self.outcome.verify_said = _verify(server)
         except DidNotStart as error:
             self.outcome.not_started.append(str(error))
+            told = read_logs(self.folder)
+            self.outcome.sent, self.outcome.acknowledged = len(told.sent), len(told.acknowledged)
         finally:
             (self.folder / "stop").touch()
             server.close()

@@ -124,6 +124,19 @@ def fetch(server: Server, sample: Sample, facility: str) -> bytes | None:
     return split_part10(content).dataset
 
 
+def sent_before(sample: Sample, found: bytes) -> bool:
+    """Whether this very content had come before a later version that is current now.
+
+    Files A, B and A again under one UID: the third is already there, and B stays current.
+    """
+    earlier = [
+        other.dataset
+        for other in samples()[: samples().index(sample)]
+        if other.sop_instance_uid == sample.sop_instance_uid
+    ]
+    return sample.dataset in earlier and found in earlier
+
+
 def judge(column: Column, server: Server, sample: Sample, facility: str, refused: str) -> None:
     """Compare what became of a file with what it deserves."""
     column.tried += 1
@@ -137,7 +150,7 @@ def judge(column: Column, server: Server, sample: Sample, facility: str, refused
         column.wrong.append(f"{name_of(sample)}: kept, although it is {due}")
         return
     found = fetch(server, sample, facility)
-    if found == sample.dataset:
+    if found == sample.dataset or (found is not None and sent_before(sample, found)):
         column.equal += 1
     else:
         what = "not found" if found is None else f"{len(found)} bytes instead"
@@ -232,8 +245,10 @@ def test_every_file_comes_back_as_it_went_in_by_import(
         if len(twins) > 1 and not deserves(sample):
             judge_twins(columns[folder_of(sample)], everything, sample, twins)
             continue
-        missing = not sample.identified or fetch(everything, sample, "IMPORT") is None
-        judge(columns[folder_of(sample)], everything, sample, "IMPORT", "?" if missing else "")
+        found = fetch(everything, sample, "IMPORT") if sample.identified else None
+        # What is found may be another file with the same UID, one that is whole.
+        refused = found is None or (len(twins) > 1 and found != sample.dataset)
+        judge(columns[folder_of(sample)], everything, sample, "IMPORT", "?" if refused else "")
     export_some(everything, columns, tmp_path)
     finish("import", columns, record_property)
 
@@ -255,14 +270,14 @@ def media_folders() -> list[str]:
 
 
 def export_some(server: Server, columns: dict[str, Column], place: Path) -> None:
-    """`export --as-received` of one study of each folder: the same bytes again."""
+    """`export --as-received` of a study of every third folder: the same bytes again."""
     by_folder: dict[str, Counter[str]] = defaultdict(Counter)
     bytes_of: dict[str, list[bytes]] = defaultdict(list)
     for sample in samples():
         bytes_of[sample.sop_instance_uid].append(sample.dataset)
         if not deserves(sample):
             by_folder[folder_of(sample)][sample.study_instance_uid] += 1
-    for number, (folder, studies) in enumerate(sorted(by_folder.items())):
+    for number, (folder, studies) in enumerate(sorted(by_folder.items())[::3]):
         study = studies.most_common(1)[0][0]
         target = place / str(number)
         server.command("export", target, "--study", study, "--as-received", "--facility", "IMPORT")

@@ -33,6 +33,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(archive: Server, whole_folder: Path) -> Site:
+    # The client says Host without the port, as a proxy might: addresses must come from the setting.
+    archive.environment = {**archive.environment, "SEBAGO_PUBLIC_URL": archive.url}
     archive.add_facility(FACILITY)
     archive.start()
     client = dicomweb_client.DICOMwebClient(archive.dicomweb, headers=archive.headers(FACILITY))
