@@ -14,6 +14,9 @@ from sebago.errors import IndexAway, NewerDatabase, OperatorsFault
 from sebago.index import migrations
 from sebago.index.engine import Index, after_commit
 from sebago.index.migrations.draft import differences
+from sebago.index.record import KnownSeries, existing, record_batch
+from sebago.index.statements import cursor
+from tests.index.made import new, uid
 
 
 def put(connection, kind="test", times=1):
@@ -87,6 +90,20 @@ def test_a_reader_sees_one_moment_while_others_write(index):
         assert count(reader) == 0
     with index.read() as reader:
         assert count(reader) == 1
+
+
+def test_a_glance_sees_what_is_committed_and_nothing_else(index):
+    item = new()
+    with index.glance() as connection:
+        assert existing(connection, "CARY", uid(1, 1, 1)) is None
+    with index.write() as writer:
+        record_batch(writer, KnownSeries(), [item])
+        with index.glance() as connection:
+            assert existing(connection, "CARY", uid(1, 1, 1)) is None
+    for _ in range(3):
+        with index.glance() as one, index.glance() as two:
+            assert existing(one, "CARY", uid(1, 1, 1)) == item.digest
+            assert existing(two, "CARY", uid(1, 1, 1)) == item.digest
 
 
 def test_a_ledger_turn_does_not_wait_for_an_index_turn(index):
@@ -186,6 +203,10 @@ def test_a_lost_connection_is_away_once_and_then_back(index, dialect):
             connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         with use() as connection:
             assert count(connection) == 0
+    with pytest.raises(IndexAway), index.glance() as connection:
+        cursor(connection).execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    with index.glance() as connection:
+        assert existing(connection, "CARY", "1.2") is None
 
 
 def test_sqlite_files_keep_their_promises_about_syncing(index, dialect):

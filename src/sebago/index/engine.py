@@ -26,6 +26,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -70,6 +71,7 @@ class Index:
         self._engine = engine
         self._turns = turns
         self._pid = os.getpid()
+        self._glancing: deque[Connection] = deque()
 
     @classmethod
     def open(cls, data_dir: Path, database_url: str = "") -> Index:
@@ -118,6 +120,35 @@ class Index:
             finally:
                 connection.close()
 
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """A connection outside any transaction, for one statement on the driver's own cursor.
+
+        For questions that every received instance asks, `record.existing`: a tenth of the cost of
+        `read`, which checks a connection out of the pool, begins and ends a transaction.
+
+        Raises:
+            IndexAway: the database does not answer.
+        """
+        self._check_process()
+        with _translated():
+            try:
+                connection = self._glancing.pop()
+            except IndexError:
+                connection = self._engine.connect()
+                if self._turns is None:  # SQLite's driver begins nothing by itself
+                    connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                with _noticing_loss(connection, self._engine):
+                    yield connection
+            except BaseException:
+                connection.close()
+                raise
+            if len(self._glancing) < POOL_KEPT:
+                self._glancing.append(connection)
+            else:
+                connection.close()
+
     def write(self) -> AbstractContextManager[Connection]:
         """A transaction that writes the index, committed when the block ends well.
 
@@ -161,6 +192,12 @@ class Index:
     def dispose(self) -> None:
         """Close every connection; in a forked child let go of the parent's without closing."""
         mine = os.getpid() == self._pid
+        while self._glancing:
+            connection = self._glancing.pop()
+            if mine:
+                connection.close()
+            else:
+                connection.detach()
         for turn in self._turns or ():
             turn.close(mine=mine)
         self._engine.dispose(close=mine)

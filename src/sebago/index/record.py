@@ -18,8 +18,10 @@ series, instances, studies, series, chunks in this order and each in the order o
 two cannot wait for each other in a ring. (One ring is left, an instance that comes in two series at
 once from two processes: the loser's transaction is done again by `Index.transact`.)
 
-Measured: see `bench`; on 2 cores at 2.6 GHz about 100 us for a transaction with one instance of a
-known series on SQLite, of which the statements are 45 us.
+Measured on one busy core of two, Python 3.11, SQLite, processor time: 130 to 180 us for a
+transaction with one instance of a known series, where the same statements on a bare sqlite3
+connection take 60; 60 and 30 us an instance in batches of 4 and 20; 400 us where every instance is a
+new study.
 """
 
 from __future__ import annotations
@@ -373,7 +375,7 @@ class _Batch:
         all_series: dict[int, dict[str, Value]] = {}
         for key, item in zip(keys, items, strict=True):
             ours = ids[key]
-            if not ours.blanks.any:
+            if not ours.blanks.might_fill(item.header):
                 continue
             for_study, for_series = brought(ours.blanks, item.header)
             if not for_study and not for_series:
@@ -461,11 +463,11 @@ class _Batch:
 def _key(item: NewInstance) -> SeriesKey:
     facts = item.facts
     return (
-        columns.uid(facts.study_instance_uid),
+        facts.study_instance_uid,  # Facts takes no UID that a column cannot hold
         item.facility,
         columns.identifier(item.assigning_authority),
         columns.identifier(facts.patient_id),
-        columns.uid(facts.series_instance_uid),
+        facts.series_instance_uid,
     )
 
 
@@ -474,8 +476,8 @@ def _instance_row(series_id: int, item: NewInstance) -> tuple[Any, ...]:
     return (
         series_id,
         item.facility,
-        columns.uid(facts.sop_instance_uid),
-        columns.uid(facts.sop_class_uid),
+        facts.sop_instance_uid,
+        facts.sop_class_uid,
         columns.uid(item.transfer_syntax_uid),
         columns.large(facts.instance_number),
         columns.small(facts.rows),

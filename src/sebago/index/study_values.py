@@ -72,10 +72,16 @@ class Blanks:
     study: tuple[tuple[str, int], ...]
     series: tuple[tuple[str, int], ...]
 
-    @property
-    def any(self) -> bool:
-        """Whether a later instance could fill something."""
-        return bool(self.study or self.series)
+    def might_fill(self, header: Header) -> bool:
+        """Whether an instance says something where a column is empty. Nothing is decoded for it.
+
+        Most often the columns are empty because none of the series' instances says anything there.
+        """
+        values = header.values
+        for _, tag in self.study:
+            if values.get(tag):
+                return True
+        return any(values.get(tag) for _, tag in self.series)
 
     def without(self, study: Collection[str], series: Collection[str]) -> Blanks:
         """What is empty after these have been filled."""
@@ -116,11 +122,7 @@ def series_blanks(values: Sequence[Value]) -> tuple[tuple[str, int], ...]:
 
 
 def brought(empty: Blanks, header: Header) -> tuple[dict[str, Value], dict[str, Value]]:
-    """What an instance puts into the empty columns of its study and of its series.
-
-    Looks at the raw header first: most often the columns are empty because none of the series'
-    instances says anything there, and nothing is decoded.
-    """
+    """What an instance puts into the empty columns of its study and of its series."""
     values = header.values
     study = [name for name, tag in empty.study if values.get(tag)]
     series = [name for name, tag in empty.series if values.get(tag)]
