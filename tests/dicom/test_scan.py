@@ -90,6 +90,8 @@ def test_a_deflated_data_set_is_scanned_as_the_same_data_set_undeflated(elements
 
 @given(elements=data_sets(), form=st.sampled_from(FORMS))
 def test_what_pydicom_reads_from_a_generated_data_set_is_what_the_scan_keeps(elements, form):
+    # Without a VR pydicom takes an unknown sequence for bytes, and the first delimiter for its end.
+    assume(form.explicit or all(element.items is None for element in elements))
     encoded = encode(elements, form)
     theirs = read_dataset(io.BytesIO(encoded.data), not form.explicit, form.little_endian)
     for tag, value in scan(encoded.data, form.uid).values.items():
