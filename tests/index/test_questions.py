@@ -96,14 +96,11 @@ def test_chunks_hold_what_they_were_made_of_until_a_version_comes(index, store, 
     ids = store(*slices(4))
     (series_id,) = {one.series_id for one in ask(instances.held, CARY, uid(1))}
     assert ask(metadata.without_chunk, series_id) == ids
-    assert ask(metadata.behind, quiet_since_us=2_000_000) == [
-        metadata.Behind(series_id, 4, 1_000_000)
-    ]
-    assert ask(metadata.behind, quiet_since_us=999_999) == []
+    assert ask(metadata.arrived, after_id=ids[0]) == [(one, series_id) for one in ids[1:]]
+    assert ask(metadata.last_id) == ids[-1]
     assert add(index, series_id, ids[:3], b"three")
     assert add(index, series_id, ids[3:], b"one")
     assert ask(metadata.without_chunk, series_id) == []
-    assert ask(metadata.behind, quiet_since_us=2_000_000) == []
 
     def read(connection):
         return [(one.instance_ids, one.body) for one in metadata.chunks(connection, series_id)]

@@ -38,15 +38,6 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
-    """A series with current instances that are in no chunk."""
-
-    series_id: int
-    instance_count: int
-    changed_us: int
-
-
-@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """Changes whenever the answer about a set of series does: what an ETag is made of."""
 
@@ -89,21 +80,24 @@ def without_chunk(connection: Connection, series_id: int, *, limit: int = 10_000
     return list(connection.execute(statement).scalars())
 
 
-def behind(connection: Connection, *, quiet_since_us: int, limit: int = 20) -> list[Behind]:
-    """Series with instances in no chunk that have not changed since `quiet_since_us`."""
-    chunked = (
-        select(func.coalesce(func.sum(metadata_chunk.c.instance_count), 0))
-        .where(metadata_chunk.c.series_id == series.c.series_id)
-        .scalar_subquery()
-    )
-    missing = series.c.instance_count - chunked
+def arrived(connection: Connection, *, after_id: int, limit: int = 20_000) -> list[tuple[int, int]]:
+    """(instance id, series id) of what was recorded past an id, in the order of arrival.
+
+    On PostgreSQL a row may turn up behind a later one that committed first, and so be missed; whoever
+    asks for its series first then makes its JSON.
+    """
     statement = (
-        select(series.c.series_id, missing, series.c.changed_us)
-        .where(series.c.changed_us <= quiet_since_us, missing > 0)
-        .order_by(series.c.series_id)
+        select(instance.c.instance_id, instance.c.series_id)
+        .where(instance.c.instance_id > after_id)
+        .order_by(instance.c.instance_id)
         .limit(limit)
     )
-    return [Behind(*row) for row in connection.execute(statement)]
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def last_id(connection: Connection) -> int:
+    """The id of the instance that was recorded last; 0 in an empty index."""
+    return int(connection.execute(select(func.max(instance.c.instance_id))).scalar() or 0)
 
 
 def add_chunk(

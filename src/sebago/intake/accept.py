@@ -50,6 +50,8 @@ class Limits:
     inline_bytes_max: int
     instance_bytes_max: int
     inflated_bytes_max: int
+    spare_segments: int = 1
+    """Segments written ahead in idle time; none for a command that ends soon."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Intake:
             reserve_bytes=limits.reserve_bytes,
             queue_bytes_max=limits.queue_bytes_max,
             inline_bytes_max=limits.inline_bytes_max,
+            spares=limits.spare_segments,
             then=self._record,
         )
 
@@ -146,7 +149,7 @@ class Intake:
             _check_declared(declared, what)
             arrival = _Arrival(source, declared, header, what)
             digest = incoming.digest
-            with self._index.read() as conn:
+            with self._index.glance() as conn:
                 found = existing(conn, source.facility, what.sop_instance_uid)
             if found == digest:
                 return _accepted(arrival, Outcome.ALREADY, length)

@@ -11,7 +11,6 @@ handed out as it was received.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from sebago.dicom.part10 import write_meta
 from sebago.errors import Denied, NotFound
 from sebago.gate import About, Act, Asker, Decision, Scope, decide
 from sebago.index import instances as questions
-from sebago.index import metadata as chunks
 from sebago.index.engine import Index
 from sebago.index.instances import Held
 from sebago.index.studies import custodians
@@ -34,13 +32,8 @@ from sebago.retrieve.metadata import (
     encoded,
     position_of,
 )
+from sebago.retrieve.prepare import Preparer
 from sebago.retrieve.search import search
-
-SETTLE_DOWN_US = 300_000
-"""A series is prepared when it has been quiet this long, so that chunks are not tiny ..."""
-PREPARE_AT_LEAST = 128
-"""... or when so many of its instances wait."""
-PREPARE_AT_ONCE = 2048
 
 
 class Archive:
@@ -61,6 +54,7 @@ class Archive:
         self._reader = Reader(journal_dir)
         self._metadata = MetadataStore(index, self._reader)
         self._ready = ReadyAnswers(metadata_cache_bytes)
+        self._preparer = Preparer(index, self._metadata)
 
     def close(self) -> None:
         """Let the journal's segments go; views that are held stay good."""
@@ -237,22 +231,11 @@ class Archive:
             yield from self._metadata.series(series_id, some)
 
     def prepare_metadata(self) -> int:
-        """Make JSON ready for what arrived; how many instances. Called by the keeper."""
-        now_us = time.time_ns() // 1000
-        done = 0
-        with self._index.read() as conn:
-            due = [
-                one
-                for one in chunks.behind(conn, quiet_since_us=now_us)
-                if one.changed_us <= now_us - SETTLE_DOWN_US
-                or one.instance_count >= PREPARE_AT_LEAST
-            ]
-        for one in due:
-            with self._index.read() as conn:
-                ids = chunks.without_chunk(conn, one.series_id, limit=PREPARE_AT_ONCE)
-                held = questions.by_ids(conn, ids)
-            done += self._metadata.prepare(one.series_id, held)
-        return done
+        """Make JSON ready for what arrived since the last call; how many instances.
+
+        Called by the keeper, from one thread.
+        """
+        return self._preparer.once()
 
 
 def _several(uids: str | Sequence[str] | None) -> tuple[str, ...]:

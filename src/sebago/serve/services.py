@@ -30,8 +30,12 @@ class Services:
     archive: Archive
 
     @classmethod
-    def open(cls, settings: Settings) -> Services:
+    def open(cls, settings: Settings, *, spare_segments: int = 1) -> Services:
         """Open everything; what a dead process left in the journal is put into the index first.
+
+        Args:
+            settings: of this deployment.
+            spare_segments: journal segments written ahead; 0 for a command that ends soon.
 
         Raises:
             NewerDatabase, IndexAway, OperatorsFault: as `Index.open`.
@@ -43,7 +47,7 @@ class Services:
         return cls(
             index=index,
             registry=Registry(index, access_log=access_log, ledger=ledger),
-            intake=Intake(index, settings.journal_dir, limits(settings)),
+            intake=Intake(index, settings.journal_dir, limits(settings, spare_segments)),
             archive=_archive(index, access_log, settings),
         )
 
@@ -87,7 +91,7 @@ def _archive(index: Index, access_log: AccessLog, settings: Settings) -> Archive
     )
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings, spare_segments: int) -> Limits:
     """What one process may take in."""
     return Limits(
         segment_bytes=settings.journal_segment_bytes,
@@ -96,4 +100,5 @@ def limits(settings: Settings) -> Limits:
         inline_bytes_max=settings.inline_bytes_max,
         instance_bytes_max=settings.max_instance_bytes,
         inflated_bytes_max=settings.max_inflated_bytes,
+        spare_segments=spare_segments,
     )
