@@ -35,6 +35,9 @@ from sebago.journal.record import (
 )
 
 OPEN_SEGMENTS = 64
+RESIDENT_BYTES = 64 * 1024 * 1024
+"""After views of this many bytes their pages are let go: they stay in the system's cache and are
+mapped again where a view is still in use, but no longer count as this process's memory."""
 
 
 def open_segment(folder: Path, number: int) -> int:
@@ -77,6 +80,7 @@ class Reader:
         self._limit = open_segments
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[str, int], _Open] = OrderedDict()
+        self._viewed = 0
 
     def view(self, position: Position) -> memoryview:
         """The data set, read only, mapped into memory: nothing is copied or read ahead of use.
@@ -87,6 +91,7 @@ class Reader:
         Raises:
             Damaged: there is no such record at that position.
         """
+        self._count_viewed(position.length)
         found = self._segment(position)
         self._header(found, position)
         return memoryview(found.content)[position.offset : position.offset + position.length]
@@ -206,6 +211,17 @@ class Reader:
         if header is not None and header.number != position.segment:
             raise Damaged(f"there is no journal segment {position.writer}/{position.segment}")
         return found
+
+    def _count_viewed(self, count: int) -> None:
+        """Keep what is mapped and was looked at from adding up without bound."""
+        with self._lock:
+            self._viewed += count
+            if self._viewed < RESIDENT_BYTES:
+                return
+            self._viewed = 0
+            mapped = [found.content for found in self._open.values()]
+        for content in mapped:
+            content.madvise(mmap.MADV_DONTNEED)
 
     def forget_released(self) -> None:
         """Let go of segments that were released, so that they may be written over."""
