@@ -101,6 +101,7 @@ ORDER = (
     "move",
     "memory-idle",
     "memory-work",
+    "memory-own",
     "memory-pss",
 )
 
@@ -138,6 +139,7 @@ def define(key: str) -> Row:
         "memory-work": Row(
             key, "largest process, at work, RSS", "MiB", False, (Goal(memory_goal),), most=True
         ),
+        "memory-own": Row(key, "the same without mapped files", "MiB", False, most=True),
         "memory-pss": Row(key, "all processes, at work, PSS", "MiB", False, most=True),
     }[key]
 
@@ -182,7 +184,10 @@ def store_rows(plan: Plan) -> None:
         for kind in STORE_KINDS
         for n in ASSOCIATIONS
         if plan.wants(f"store-{kind}-{n}")
-        or (plan.wants("ack-p99", "memory-work", "memory-pss") and (kind, n) == ("ct", 4))
+        or (
+            plan.wants("ack-p99", "memory-work", "memory-own", "memory-pss")
+            and (kind, n) == ("ct", 4)
+        )
     ]
     if not wanted and not plan.wants("memory-idle"):
         return
@@ -232,6 +237,7 @@ def _note_memory(plan: Plan, target: Target, watch: targets.MemoryWatch) -> None
     peak = watch.end()
     if peak is not None:
         plan.row("memory-work").add(target.name, peak.rss_largest_mib)
+        plan.row("memory-own").add(target.name, peak.own_largest_mib)
         plan.row("memory-pss").add(target.name, peak.pss_mib)
 
 

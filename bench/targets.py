@@ -155,11 +155,14 @@ class Peak:
 
     pss_mib: float
     rss_largest_mib: float
+    own_largest_mib: float
     processes: int
 
 
 def _mib(memory: peers.Memory) -> Peak:
-    return Peak(memory.pss / 2**20, memory.rss_largest / 2**20, memory.processes)
+    mib = 2**20
+    rss, own = memory.rss_largest / mib, memory.own_largest / mib
+    return Peak(memory.pss / mib, rss, own, memory.processes)
 
 
 def memory_now(running: peers.Running) -> Peak:
@@ -174,6 +177,7 @@ def _sample(running: peers.Running, pipe: multiprocessing.connection.Connection)
         most = Peak(
             max(most.pss_mib, now.pss_mib),
             max(most.rss_largest_mib, now.rss_largest_mib),
+            max(most.own_largest_mib, now.own_largest_mib),
             max(most.processes, now.processes),
         )
     pipe.send(most)

@@ -178,13 +178,15 @@ class Memory:
 
     pss: int
     rss_largest: int
+    own_largest: int
+    """Of one process, without pages of mapped files, which the kernel may take back."""
     rss_sum: int
     processes: int
 
 
 def memory_of(processes: Sequence[psutil.Process]) -> Memory:
     """What the processes hold now. PSS counts a shared page once over all who share it."""
-    pss, rss = 0, []
+    pss, rss, own = 0, [], []
     for process in processes:
         try:
             info = process.memory_full_info()
@@ -192,7 +194,8 @@ def memory_of(processes: Sequence[psutil.Process]) -> Memory:
             continue
         pss += info.pss
         rss.append(info.rss)
-    return Memory(pss, max(rss, default=0), sum(rss), len(rss))
+        own.append(info.rss - info.shared)
+    return Memory(pss, max(rss, default=0), max(own, default=0), sum(rss), len(rss))
 
 
 def port_is_open(port: int) -> bool:
