@@ -19,13 +19,32 @@ from prometheus_client import REGISTRY
 
 import sebago
 from sebago.cli import app as cli
+from sebago.dicom.byte_source import INFLATE_RATIO_MAX
+from sebago.dicom.frames import FRAME_BYTES_MAX
+from sebago.dicom.identifier import KEY_BYTES_MAX
+from sebago.dicom.matching import VALUES_MAX
+from sebago.dicom.scan import NESTING_MAX
 from sebago.dicom.uids import TRANSFER_SYNTAXES
+from sebago.dimse.acceptor import Acceptor
+from sebago.dimse.command import COMMAND_BYTES_MAX
+from sebago.dimse.lobby import ASSOCIATE_BYTES_MAX
+from sebago.dimse.sink import IDENTIFIER_BYTES_MAX
 from sebago.errors import SebagoError
 from sebago.gate import PURPOSES, REASONS, Role
 from sebago.index.search_keys import KEYS
+from sebago.intake.media import ZIP_ENTRIES_MAX
+from sebago.registry.credentials import PASSWORD_BYTES_MAX
 from sebago.scp.contexts import SERVICES
 from sebago.settings import GIB, MIB, Settings
+from sebago.web.dicomweb.frames import FRAMES_MAX
+from sebago.web.dicomweb.multipart import BOUNDARY_CHARS_MAX, HEAD_BYTES_MAX
+from sebago.web.dicomweb.query import FIELDS_MAX, VALUE_CHARS_MAX
 from sebago.web.dicomweb.routes import resources
+from sebago.web.dicomweb.stow import AHEAD_BYTES, BODY_IDLE_TIMEOUT_S
+from sebago.web.dicomweb.stow_metadata import FORM_BYTES_MAX, PARTS_MAX
+from sebago.web.door import HEADERS_BYTES_MAX
+from sebago.web.server import HEAD_TIMEOUT_S
+from sebago.web.threads import SEND_TIMEOUT_S
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -51,6 +70,11 @@ def import_everything() -> None:
 def rows(text: str, first_cell: str) -> list[str]:
     """Rows of tables whose first cell is, or begins with, this."""
     return [line for line in text.splitlines() if line.startswith(f"| {first_cell}")]
+
+
+def lobby_max() -> int:
+    value: int = inspect.signature(Acceptor).parameters["lobby_max"].default
+    return value
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -242,6 +266,42 @@ def test_every_role_and_purpose_of_use_stands_in_security():
     assert [code for code, words in PURPOSES.items() if f"`{code}` ({words})" not in text] == []
 
 
+def size(count: int) -> str:
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1024, "KiB")):
+        if count % unit == 0:
+            return f"{count // unit} {name}"
+    return f"{count:,}"
+
+
+@pytest.mark.parametrize(
+    ("row", "limit"),
+    [
+        ("connections without a proposal", f"{lobby_max():,} for"),
+        ("A-ASSOCIATE-RQ", size(ASSOCIATE_BYTES_MAX)),
+        ("command set", size(COMMAND_BYTES_MAX)),
+        ("query identifier", size(IDENTIFIER_BYTES_MAX)),
+        ("query identifier", f"a key {size(KEY_BYTES_MAX)}"),
+        ("query identifier", f"{VALUES_MAX:,} values"),
+        ("sequences of undefined length", f"{NESTING_MAX} levels"),
+        ("deflated data set", f"{INFLATE_RATIO_MAX} times"),
+        ("zip, gzip in `import`", f"{ZIP_ENTRIES_MAX:,} entries"),
+        ("frame", size(FRAME_BYTES_MAX)),
+        ("HTTP head", f"{HEAD_TIMEOUT_S} s; {size(HEADERS_BYTES_MAX)}"),
+        ("HTTP body", f"{BODY_IDLE_TIMEOUT_S:.0f} s without a byte; {size(AHEAD_BYTES)}"),
+        ("answer that the client does not take", f"{SEND_TIMEOUT_S:.0f} s"),
+        ("multipart part head", f"{size(HEAD_BYTES_MAX)}; {BOUNDARY_CHARS_MAX} characters"),
+        ("store request by metadata", f"{size(FORM_BYTES_MAX)}, {PARTS_MAX:,} parts"),
+        ("query string", f"{FIELDS_MAX:,} parameters, {size(VALUE_CHARS_MAX)} a value"),
+        ("frames in one request", f"{FRAMES_MAX:,}"),
+        ("password", f"{PASSWORD_BYTES_MAX:,} bytes"),
+    ],
+)
+def test_limits_of_hostile_input_stand_in_security_as_they_are(row, limit):
+    said = rows(doc("security.md"), row)
+    assert said
+    assert any(limit in line for line in said), f"{row}: {limit}"
+
+
 # --- conformance --------------------------------------------------------------------------------
 
 
@@ -320,7 +380,7 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine_or_a_registry():
         re.escape("/".join(("", "root", ""))),
         re.escape("/".join(("", "work", ""))),
         r"/home/(?!sebago)[a-z]+/",
-        r"\.pyenv",
+        re.escape("." + "pyenv"),
         *(
             re.escape(".".join(parts))
             for parts in (
