@@ -50,7 +50,7 @@ def import_(
     for path in paths:
         if not path.exists():
             raise BadValue(f"there is no {path}", do="name files, folders or zips that are there")
-    with Services.open(settings) as services:
+    with Services.open(settings, spare_segments=0) as services:
         known = services.registry.facility(facility)
         source = Source(known.code, str(known.authority), "import", call.actor)
         total = count(paths)
@@ -188,10 +188,12 @@ def _summary(
     exams = _exams(services, facility, list(loaded.studies)[:5])
     lines = [f"{'':<18}{'images':>8}{'MB':>8}"]
     stored = f"  {'stored':<16}{loaded.stored:>8,}{loaded.stored_bytes / 1e6:>8,.0f}"
-    lines.append(stored + (f"   {len(loaded.studies)} exams: {plain(exams)}" if exams else ""))
+    of = f"   {len(loaded.studies)} exams: {plain(exams)}" if exams else ""
+    lines.append(stored + (of if loaded.stored else ""))
     if loaded.versions:
         lines.append(f"  {'of them new versions':<22}{loaded.versions:>2,}")
-    lines.append(f"  {'already there':<16}{loaded.already:>8,}{loaded.already_bytes / 1e6:>8,.0f}")
+    already = f"  {'already there':<16}{loaded.already:>8,}{loaded.already_bytes / 1e6:>8,.0f}"
+    lines.append(already + ("" if loaded.stored else of))
     refused = f"  {'refused':<16}{len(loaded.refused):>8,}{'-':>8}"
     lines.append(refused + ("   listed above" if loaded.refused else ""))
     if loaded.skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,14 @@ from sebago.index.findings import count as count_findings
 from sebago.index.segments import watermarks
 from sebago.index.studies import totals
 from sebago.journal.folder import number_of, segment_files, writer_folders
+from sebago.journal.record import (
+    FIRST_RECORD,
+    HEADER_BYTES,
+    BadHeader,
+    RecordKind,
+    decode_record,
+    decode_segment,
+)
 from sebago.registry import Registry
 
 
@@ -37,7 +46,7 @@ class Status:
     """What journal segments take on disk."""
     journal_segments: int
     not_indexed_bytes: int
-    """Journal bytes past the index's watermarks: what a replay would look at."""
+    """Bytes of journal records past the index's watermarks: what a replay would put into it."""
     free_bytes: int
     findings: int
     facilities: list[FacilityStatus]
@@ -59,8 +68,7 @@ def status(index: Index, journal_dir: Path) -> Status:
                 continue
             segments += 1
             journal_bytes += stat.st_blocks * 512
-            if (folder.name, number_of(path)) not in known:
-                not_indexed += stat.st_blocks * 512
+            not_indexed += _not_indexed_bytes(path, known.get((folder.name, number_of(path)), 0))
     facilities = []
     for code in sorted(codes):
         one = sums.get(code)
@@ -87,3 +95,21 @@ def status(index: Index, journal_dir: Path) -> Status:
         findings=findings,
         facilities=facilities,
     )
+
+
+def _not_indexed_bytes(path: Path, indexed_bytes: int) -> int:
+    """Bytes of whole records past a segment's watermark; a segment that waits to be used has none.
+
+    Follows record headers, so it costs a read for each record that is not indexed yet.
+    """
+    at = start = max(indexed_bytes, FIRST_RECORD)
+    with contextlib.suppress(BadHeader, OSError), path.open("rb", buffering=0) as file:
+        segment = decode_segment(file.read(HEADER_BYTES))
+        while True:
+            file.seek(at)
+            record = decode_record(file.read(HEADER_BYTES), at)
+            mine = record.nonce == segment.nonce and record.segment == segment.number
+            if not mine or record.kind is RecordKind.END:
+                break
+            at = record.end
+    return at - start

@@ -1,13 +1,15 @@
 """`verify`: every instance that the index knows lies in the journal as it was received.
 
-Structure: each row's record is there, with the row's length and digest in its checked header; every
-record of the journal up to its watermark is whole by its header. Deep: every byte is read again and
-compared with its digest. The ledger: its registry tables say what its events say.
+Each row, of every version, is compared with the record it names: that is there, with the row's
+length and digest in its checked header. Deep: every byte is read again and compared with its
+digest, then the journal by itself, so that damage to what no row names is found too.
+
+What is damaged is one finding, however many comparisons it fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +34,7 @@ class Verified:
 def verify(index: Index, journal_dir: Path, *, deep: bool) -> Verified:
     """Compare; may run beside a working server."""
     verified = Verified()
+    damaged: list[Position] = []
     reader = Reader(journal_dir)
     try:
         for held in _all(index):
@@ -52,6 +55,7 @@ def verify(index: Index, journal_dir: Path, *, deep: bool) -> Verified:
                         f"journal record {held.writer}/{held.segment} is of another content"
                     )
             except Damaged as error:
+                damaged.append(position)
                 verified.findings.append(
                     f"damaged: {held.facility} {held.sop_instance_uid} "
                     f"version {held.version}: {error.detail}"
@@ -59,15 +63,23 @@ def verify(index: Index, journal_dir: Path, *, deep: bool) -> Verified:
     finally:
         reader.close()
     if deep:
-        _check_journal(index, journal_dir, verified)
+        _check_journal(index, journal_dir, verified, damaged)
     return verified
 
 
-def _check_journal(index: Index, journal_dir: Path, verified: Verified) -> None:
+def _check_journal(
+    index: Index, journal_dir: Path, verified: Verified, damaged: Sequence[Position]
+) -> None:
     """The journal by itself: torn tails are what a crash leaves, everything else is a finding."""
+    named = {(one.writer, one.segment, one.offset) for one in damaged}
 
     def found(finding: Finding) -> None:
-        if finding.what is What.DAMAGE:
+        if finding.what is What.DAMAGE and not any(
+            writer == finding.writer
+            and segment == finding.segment
+            and finding.start <= offset < finding.end
+            for writer, segment, offset in named
+        ):
             verified.findings.append(f"damaged: {finding}")
 
     with index.read() as conn:

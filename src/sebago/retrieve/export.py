@@ -88,9 +88,12 @@ def _write(
     as_received: bool,
 ) -> None:
     syntax = held.transfer_syntax_uid
-    data: memoryview | bytes = archive.open(held)
-    if blake3(data).digest() != held.digest:
-        exported.failed.append(f"{held.sop_instance_uid}: {Damaged.title}")
+    try:
+        data = archive.open(held)
+        if blake3(data).digest() != held.digest:
+            raise Damaged("the journal does not hold it as it was received")
+    except Damaged as error:
+        exported.failed.append(f"{held.sop_instance_uid}: {error.detail}")
         return
     if not as_received:
         try:
