@@ -47,7 +47,7 @@ def parts_of(answer):
 def packaged(name):
     """A file of pydicom's own, read with no download; its bytes and data set."""
     path = get_testdata_file(name, download=False)
-    with open(path, "rb") as file:  # noqa: PTH123
+    with open(str(path), "rb") as file:  # noqa: PTH123
         return file.read()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -36,12 +37,19 @@ log = structlog.get_logger()
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 8192
 """Open connections of one worker; more wait in the backlog."""
-HEAD_TIMEOUT_S: Final = 30
+HEAD_TIMEOUT_S: Final = 50
+"""Also how long a connection may rest between two requests."""
 LINGER_S: Final = 2.0
 """After the last request is answered: for bytes on their way to slow clients. What is left then are
 connections that were opened and never said anything, for which the server would wait further."""
 HEAD_BYTES_MAX: Final = 256 * 1024
 """Longest request head, and largest piece in which a body is read."""
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_KEPT_BYTES: Final = 32 * 1024 * 1024
+_ARENAS: Final = 4
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -89,8 +97,30 @@ def serve_http(
         head_timeout_s: from the first byte of a connection, or the end of the last request, to the
             end of a request's head.
     """
+    keep_memory()
     logging.getLogger("_granian").setLevel(logging.WARNING)
     return uvloop.run(_serve(app, listener, ready, grace_s, head_timeout_s))
+
+
+def keep_memory() -> None:
+    """Have the allocator keep what large buffers are made of, instead of giving it back each time.
+
+    Answers and bodies pass through buffers of up to 2 MiB that live for a millisecond. glibc gives
+    such memory back to the kernel and takes it anew, zeroed page by page: that was two thirds of
+    the processor time of sending a study (1.5 s a GB without this, 0.6 with; 3 times the rate).
+    What is kept so is bounded: `_KEPT_BYTES` in each of `_ARENAS`. Elsewhere than with glibc
+    nothing happens.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    for option, value in (
+        (_M_MMAP_THRESHOLD, 8 * 1024 * 1024),
+        (_M_TRIM_THRESHOLD, _KEPT_BYTES),
+        (_M_ARENA_MAX, _ARENAS),
+    ):
+        mallopt(option, value)
 
 
 class _Counted:

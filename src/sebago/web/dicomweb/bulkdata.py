@@ -23,7 +23,7 @@ from sebago.web.dicomweb.frames import form_of_frames, frame_parts, one_frame, p
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
 from sebago.web.dicomweb.ranges import byte_range
 from sebago.web.dicomweb.retrieve import data_of, location, matches, uids_of
-from sebago.web.threads import Streamed, Threads, joined
+from sebago.web.threads import Streamed, Threads
 
 OFFERS: Final = (Offer(OCTETS), Offer(MULTIPART, OCTETS))
 
@@ -69,7 +69,7 @@ class BulkData:
             part = {"Content-Type": OCTETS, "Content-Location": where}
             head, end = part_head(boundary, part, first=True), closing(boundary)
             return Streamed(
-                joined(iter((head, value, end)), self.threads),
+                iter((head, value, end)),
                 self.threads,
                 media_type=multipart_type(OCTETS, boundary),
                 length=len(head) + len(value) + len(end),
@@ -87,7 +87,7 @@ class BulkData:
             status = 206
         headers["content-disposition"] = "attachment"
         return Streamed(
-            joined(iter((value,)), self.threads),
+            iter((value,)),
             self.threads,
             status=status,
             media_type=OCTETS,
@@ -104,7 +104,7 @@ class BulkData:
         boundary = new_boundary()
         parts = frame_parts(frames, range(1, count + 1), form, boundary, where)
         return Streamed(
-            joined(parts, self.threads),
+            parts,
             self.threads,
             media_type=multipart_type(form.media_type, boundary),
         )

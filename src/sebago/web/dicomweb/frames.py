@@ -28,7 +28,7 @@ from sebago.web.dicomweb.answers import accepted, base_url, multipart_type, only
 from sebago.web.dicomweb.media_types import media_type_of_frames
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
 from sebago.web.dicomweb.retrieve import data_of, is_decodable, location, uids_of
-from sebago.web.threads import Streamed, Threads, joined
+from sebago.web.threads import Streamed, Threads
 
 FRAMES_MAX: Final = 10_000
 """Frames that one request may list."""
@@ -90,7 +90,7 @@ class FrameResources:
         buffers = frame_parts(frames, numbers, form, boundary, where)
         if len(numbers) <= AT_ONCE_MAX:
             return Response(b"".join(buffers), media_type=media_type)
-        return Streamed(joined(buffers, self.threads), self.threads, media_type=media_type)
+        return Streamed(buffers, self.threads, media_type=media_type)
 
 
 def frame_numbers(text: str) -> list[int]:

@@ -39,7 +39,7 @@ from sebago.web.dicomweb.frames import frame_numbers
 from sebago.web.dicomweb.media_types import media_type_of_frames
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
 from sebago.web.dicomweb.retrieve import data_of, location, matches, uids_of
-from sebago.web.threads import Streamed, Threads, joined
+from sebago.web.threads import Streamed, Threads
 
 PARAMETERS: Final = frozenset({"window", "viewport", "quality", "annotation", "iccprofile"})
 THUMBNAIL_PARAMETERS: Final = frozenset({"viewport"})
@@ -170,7 +170,7 @@ class Rendered:
             yield closing(boundary)
 
         return Streamed(
-            joined(buffers(), self.threads),
+            buffers(),
             self.threads,
             media_type=multipart_type(asked.media_type, boundary),
         )
@@ -197,7 +197,7 @@ class Rendered:
         if choose(ranges, (Offer(media_type.lower()),)) is None:
             raise NotAcceptable(f"this instance is rendered as {media_type}")
         return Streamed(
-            joined(iter((content,)), self.threads),
+            iter((content,)),
             self.threads,
             media_type=media_type,
             length=len(content),

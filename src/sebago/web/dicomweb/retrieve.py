@@ -1,8 +1,8 @@
 """WADO-RS: studies, series and instances as DICOM files, and their metadata (PS3.18 10.4).
 
-A study as stored is the hot path: data sets go from the journal's pages to the network in pieces that are
-joined once. It is answered with Content-Length, so that a body that ends too
-early is never taken for a whole one.
+A study as stored is the hot path: data sets go from the journal to the network with one copy in
+between. It is answered with Content-Length, so that a body that ends too early is never taken for a
+whole one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from sebago.web.dicomweb.answers import (
 )
 from sebago.web.dicomweb.multipart import closing, new_boundary, part_head
 from sebago.web.dicomweb.zip_stream import ZipStream
-from sebago.web.threads import Streamed, Threads, joined
+from sebago.web.threads import Streamed, Threads
 
 COPIED_BYTES_MAX: Final = 8 * 1024 * 1024
 HEADS_MAX: Final = 20_000
@@ -174,7 +174,7 @@ class Retrieve:
         media_type = f"{DICOM}; transfer-syntax={sent.transfer_syntax_uid}"
         head = self._file_head(sent)
         length = len(head) + sent.held.data_length if sent.as_stored else None
-        pieces = joined(self._file(sent, head), self.threads)
+        pieces = self._file(sent, head)
         return Streamed(pieces, self.threads, media_type=media_type, headers=headers, length=length)
 
     def _multipart(
@@ -203,7 +203,7 @@ class Retrieve:
             yield end
 
         return Streamed(
-            joined(buffers(), self.threads),
+            buffers(),
             self.threads,
             status=status,
             media_type=multipart_type(DICOM, boundary),
@@ -222,7 +222,7 @@ class Retrieve:
 
         headers["content-disposition"] = 'attachment; filename="study.zip"'
         return Streamed(
-            joined(buffers(), self.threads),
+            buffers(),
             self.threads,
             status=status,
             media_type=ZIP,

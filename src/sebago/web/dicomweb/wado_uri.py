@@ -31,7 +31,7 @@ from sebago.web.auth import address_of, asker_of
 from sebago.web.dicomweb.accept import DICOM, Offer, choose, parse_accept
 from sebago.web.dicomweb.query import one_of, parse_query_string
 from sebago.web.dicomweb.retrieve import data_of, is_decodable
-from sebago.web.threads import Streamed, Threads, joined
+from sebago.web.threads import Streamed, Threads
 
 SIDE_MAX: Final = 8192
 _IMAGES: Final = tuple(Offer(media_type) for media_type in MEDIA_TYPES)
@@ -115,7 +115,7 @@ class WadoUri:
             head = write_meta(held.sop_class_uid, held.sop_instance_uid, EXPLICIT_VR_LE)
             data = memoryview(to_explicit_le(data, stored))
         return Streamed(
-            joined(iter((head, data)), self.threads),
+            iter((head, data)),
             self.threads,
             media_type=f"{DICOM}; transfer-syntax={stored if as_stored else EXPLICIT_VR_LE}",
             headers={"content-disposition": 'attachment; filename="instance.dcm"'},
