@@ -198,3 +198,12 @@ def test_on_sigterm_a_request_that_never_ends_is_cut_off_in_time():
 def test_an_address_in_use_is_said_to_be_taken():
     with listen("127.0.0.1", 0) as first, pytest.raises(PortTaken):
         listen("127.0.0.1", first.getsockname()[1])
+
+
+def test_hundreds_of_silent_connections_do_not_keep_anybody_else_waiting(port):
+    with contextlib.ExitStack() as silent:
+        for _ in range(700):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        begun = time.monotonic()
+        assert get(port)[0] == 200
+        assert time.monotonic() - begun < 1

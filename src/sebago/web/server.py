@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -36,7 +37,9 @@ log = structlog.get_logger()
 
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 8192
-"""Open connections of one worker; more wait in the backlog."""
+"""Open connections of one worker; more wait in the backlog. Fewer where descriptors are scarce."""
+DESCRIPTORS_KEPT: Final = 512
+"""Descriptors that are not for connections: journal segments, database, spools."""
 HEAD_TIMEOUT_S: Final = 50
 """Also how long a connection may rest between two requests."""
 LINGER_S: Final = 2.0
@@ -123,6 +126,20 @@ def keep_memory() -> None:
         mallopt(option, value)
 
 
+def _connections_max() -> int:
+    """How many connections there are descriptors for, once as many are allowed as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + DESCRIPTORS_KEPT
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(64, min(CONNECTIONS_MAX, soft - DESCRIPTORS_KEPT))
+
+
 class _Counted:
     """The application, and how many of its requests are not answered yet."""
 
@@ -153,7 +170,7 @@ class OnSocket(Server):
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
-            backpressure=CONNECTIONS_MAX,
+            backpressure=_connections_max(),
             http1_settings=HTTP1Settings(
                 header_read_timeout=int(head_timeout_s * 1000), max_buffer_size=HEAD_BYTES_MAX
             ),

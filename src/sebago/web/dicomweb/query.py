@@ -135,6 +135,7 @@ def parse_search(
         include="all" if include_all else frozenset(include),
         limit=limit,
         offset=offset,
+        newest_first=False,  # pages neither repeat nor skip while studies arrive
     )
     return Search(query, fuzzy, tuple(accept))
 

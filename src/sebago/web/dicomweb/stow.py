@@ -9,6 +9,8 @@ Theory of operation. Three things go on at once, each bounded:
 - *storing*: whole parts go to intake in groups, one group commit each; `GROUPS_OPEN` of them may be
   on their way, so that the disk is never without work while the next group comes in.
 
+Both limits are shared by the requests of a worker: with several at once each holds less.
+
 What has been stored stays stored, whatever becomes of the rest of the body. An answer is given when
 the last group is durable and findable. A part is handed over only when the delimiter behind it was
 seen and, for a body of known length, never on the word of that length.
@@ -18,8 +20,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
@@ -28,7 +30,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from sebago.errors import BadRequest, NotAcceptable, SebagoError, UnsupportedMediaType
+from sebago.errors import (
+    BadRequest,
+    NotAcceptable,
+    SebagoError,
+    TryLater,
+    UnsupportedMediaType,
+)
 from sebago.gate import Act, Asker
 from sebago.intake import Accepted, Intake, Source
 from sebago.registry import Registry
@@ -56,6 +64,9 @@ AHEAD_BYTES: Final = 4 * 1024 * 1024
 GROUP_BYTES: Final = 16 * 1024 * 1024
 GROUP_PARTS: Final = 64
 GROUPS_OPEN: Final = 2
+REQUESTS_MAX: Final = 32
+"""Store requests whose bodies are read at once by a worker; more wait, `WAIT_S` at most."""
+WAIT_S: Final = 20.0
 BODY_IDLE_TIMEOUT_S: Final = 60.0
 """A body of which nothing comes for this long is cut off."""
 
@@ -63,8 +74,9 @@ BODY_IDLE_TIMEOUT_S: Final = 60.0
 class Body:
     """The pieces of a request's body, received ahead of their use."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, ahead_bytes: Callable[[], int]) -> None:
         self._receive = receive
+        self._ahead_bytes = ahead_bytes
         self.pieces: deque[bytes] = deque()
         self.waiting_bytes = 0
         self.over = False
@@ -111,7 +123,7 @@ class Body:
                 if not message.get("more_body", False):
                     self.whole = True
                     break
-                while self.waiting_bytes > AHEAD_BYTES:
+                while self.waiting_bytes > self._ahead_bytes():
                     self._room.clear()
                     await self._room.wait()
         except TimeoutError:
@@ -141,6 +153,40 @@ class Reader(Protocol):
     def arrived_bytes(self) -> int: ...
 
 
+class Share:
+    """What each of the store requests that are under way may hold."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(REQUESTS_MAX)
+        self._open = 0
+
+    async def __aenter__(self) -> None:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise TryLater(
+                f"{REQUESTS_MAX} store requests are being read already", do="send it again later"
+            ) from None
+        self._open += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._open -= 1
+        self._slots.release()
+
+    def ahead_bytes(self) -> int:
+        """Bytes of a body that may wait to be looked at."""
+        return max(AHEAD_BYTES // max(1, self._open), 256 * 1024)
+
+    def group_bytes(self) -> int:
+        """Bytes of whole parts that may wait for the rest of their group."""
+        return max(GROUP_BYTES // max(1, self._open), 1024 * 1024)
+
+    def groups(self) -> int:
+        """Groups that may be on their way."""
+        return GROUPS_OPEN if self._open <= 2 else 1
+
+
 @dataclass(frozen=True, slots=True)
 class Stow:
     """The store resource."""
@@ -150,6 +196,7 @@ class Stow:
     threads: Threads
     public_url: str
     instance_bytes_max: int
+    share: Share = field(default_factory=Share)
 
     async def store(self, request: Request) -> Response:
         """POST `/studies` and `/studies/{study}`"""
@@ -163,7 +210,8 @@ class Stow:
             )
         source = await self.threads.read(self._source, asker, request)
         reader = self._reader(request, study)
-        took, refused, whole = await self._run(source, reader, request.receive)
+        async with self.share:
+            took, refused, whole = await self._run(source, reader, request.receive)
         for item in took:
             STOW_INSTANCES.labels(item.outcome.value).inc()
         STOW_INSTANCES.labels("refused").inc(len(refused))
@@ -218,20 +266,19 @@ class Stow:
     ) -> tuple[list[Accepted], list[Refused], bool]:
         """Store what the body brings; see the module. Returns what was taken, refused, and whether
         the body was whole."""
-        body = Body(receive)
+        body = Body(receive, self.share.ahead_bytes)
         groups: list[tuple[list[Arrived], asyncio.Future[list[Accepted | SebagoError]]]] = []
         malformed: BadRequest | None = None
         try:
             while await body.some():
-                work = partial(
-                    reader.feed, body.pieces, parts_max=GROUP_PARTS, bytes_max=GROUP_BYTES
-                )
+                limit = self.share.group_bytes()
+                work = partial(reader.feed, body.pieces, parts_max=GROUP_PARTS, bytes_max=limit)
                 try:
                     body.used(await self.threads.begin_store(work))
                 except BadRequest as error:
                     malformed = error
                     break
-                if reader.arrived_bytes >= GROUP_BYTES or len(reader.arrived) >= GROUP_PARTS:
+                if reader.arrived_bytes >= limit or len(reader.arrived) >= GROUP_PARTS:
                     await self._hand_over(source, reader, groups)
             end = partial(reader.end, whole=body.whole and malformed is None)
             whole = await self.threads.begin_store(end)
@@ -256,7 +303,7 @@ class Stow:
         if not items:
             return
         open_groups = [future for _, future in groups if not future.done()]
-        if len(open_groups) >= GROUPS_OPEN:
+        if len(open_groups) >= self.share.groups():
             await asyncio.wait(open_groups, return_when=asyncio.FIRST_COMPLETED)
         pairs = [(item.declared, item.incoming) for item in items]
         store = partial(self.intake.accept_many, source, pairs)

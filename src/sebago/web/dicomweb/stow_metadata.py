@@ -36,7 +36,7 @@ from sebago.web.dicomweb.multipart import MultipartScanner, PartBegins
 from sebago.web.dicomweb.native_xml import from_xml
 from sebago.web.dicomweb.stow_parts import Arrived, Refused
 
-FORM_BYTES_MAX: Final = 256 * 1024 * 1024
+FORM_BYTES_MAX: Final = 128 * 1024 * 1024
 PARTS_MAX: Final = 100_000
 
 _PIXELS: Final = frozenset({"7FE00010", "7FE00008", "7FE00009"})
