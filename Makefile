@@ -11,7 +11,9 @@ setup: $(STAMP)
 
 # uv comes by pip into a folder of its own where the machine has none.
 $(STAMP): requirements.lock pyproject.toml
-	@command -v uv >/dev/null 2>&1 || test -x .uv/bin/uv || $(PYTHON) -m pip install --quiet --target .uv uv
+	@command -v uv >/dev/null 2>&1 || test -x .uv/bin/uv || $(PYTHON) -m pip install --quiet --target .uv uv 2>/dev/null || { \
+		$(PYTHON) -m venv .uv/venv && .uv/venv/bin/python -m pip install --quiet --target .uv uv; } || { \
+		echo 'this needs pip or venv: apt-get install python3-venv' >&2; exit 1; }
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -42,7 +44,9 @@ fuzz: setup
 
 # After a change of dependencies in pyproject.toml. The lock names no host.
 lock:
-	@command -v uv >/dev/null 2>&1 || test -x .uv/bin/uv || $(PYTHON) -m pip install --quiet --target .uv uv
+	@command -v uv >/dev/null 2>&1 || test -x .uv/bin/uv || $(PYTHON) -m pip install --quiet --target .uv uv 2>/dev/null || { \
+		$(PYTHON) -m venv .uv/venv && .uv/venv/bin/python -m pip install --quiet --target .uv uv; } || { \
+		echo 'this needs pip or venv: apt-get install python3-venv' >&2; exit 1; }
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --extra dev pyproject.toml -o requirements.lock
 
 clean:

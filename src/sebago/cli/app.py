@@ -193,7 +193,7 @@ def _globals(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one JSON object.")
     ] = False,
-    debug: Annotated[bool, typer.Option(help="Show where an error came from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say errors only.")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")] = 0,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colour [NO_COLOR].")] = False,
@@ -212,6 +212,7 @@ def _globals(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    os.umask(0o077)  # what is made here holds patients' images and hashes of secrets
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     out = Output(color="--no-color" not in arguments)

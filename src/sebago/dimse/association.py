@@ -299,10 +299,10 @@ class Association:
             try:
                 self._serve(channel, encode_associate_ac(reply))
             finally:
-                self._channel = None
                 channel.inflow.give_up()
         finally:
-            self._handler.closed(self)
+            self._handler.closed(self)  # which may ask how much was received
+            self._channel = None
 
     def _admit(self) -> Admission | None:
         """Sta3: ask the handler. None when the peer has been told no."""

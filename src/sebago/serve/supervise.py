@@ -23,6 +23,7 @@ import structlog
 from prometheus_client import Counter
 
 from sebago.errors import SebagoError
+from sebago.serve.logs import become
 
 log = structlog.get_logger()
 
@@ -131,7 +132,7 @@ def _worker_main(worker: Worker, parent: int, said_fd: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we wait for TERM
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-    structlog.contextvars.bind_contextvars(role=worker.role, pid=os.getpid())
+    become(worker.role)
 
     def say_ready() -> None:
         with contextlib.suppress(BrokenPipeError):  # a worker started anew: nobody waits for it
