@@ -22,7 +22,6 @@ def find(
     identifier: bytes,
     *,
     ae_title: str,
-    matches_max: int,
     lenient: bool,
 ) -> None:
     """Answer one C-FIND-RQ: a pending response for each match, then the final one.
@@ -34,7 +33,7 @@ def find(
     keys = read_keys(identifier, syntax)
     model = FIND_MODELS[command.sop_class_uid]
     is_relational = lenient or relational(association.request, command.sop_class_uid)
-    query = find_query(keys, model, relational=is_relational, matches_max=matches_max)
+    query = find_query(keys, model, relational=is_relational)
     answer = archive.search(asker, query, address=association.peer.address)
     pending = PENDING_WITH_WARNING if answer.unmatched else PENDING
     for number, row in enumerate(answer.rows):

@@ -91,8 +91,8 @@ def level_of(keys: Keys, model: Model) -> Level:
     )
 
 
-def find_query(keys: Keys, model: Model, *, relational: bool, matches_max: int) -> Query:
-    """The query that a C-FIND identifier asks.
+def find_query(keys: Keys, model: Model, *, relational: bool) -> Query:
+    """The query that a C-FIND identifier asks; it names no limit, so that too much is an error.
 
     Without relational queries every level above must be given by one unique key (C.4.1.2.2.1).
 
@@ -104,7 +104,7 @@ def find_query(keys: Keys, model: Model, *, relational: bool, matches_max: int) 
         for above in model.levels[: model.levels.index(level)]:
             _single(keys, UNIQUE_KEY[above])
     asked = {path: value for path, value in keys.items() if path[0] not in _NOT_KEYS}
-    return Query(level=level, keys=asked, include=frozenset(asked), limit=matches_max, offset=0)
+    return Query(level=level, keys=asked, include=frozenset(asked))
 
 
 def _single(keys: Keys, tag: int) -> str:
@@ -160,7 +160,9 @@ def wanted(keys: Keys, model: Model) -> Wanted:
 
 
 def _uids(value: str) -> tuple[str, ...]:
-    return tuple(uid for uid in (part.strip(" \0") for part in value.split("\\")) if uid)
+    """A list of UIDs, each once."""
+    parts = (part.strip(" \0") for part in value.split("\\"))
+    return tuple(dict.fromkeys(uid for uid in parts if uid))
 
 
 def find_answer(row: Row, keys: Keys, level: Level, ae_title: str) -> Row:

@@ -46,6 +46,10 @@ CONTEXTS_MAX: Final = 128
 _WARNINGS: Final = frozenset({0xB000, 0xB006, 0xB007, 0x0001, 0x0107, 0x0116})
 
 
+class _DestinationAway(PeerAway):
+    """Not the one who asked, but the one who was to receive."""
+
+
 class Destination(Protocol):
     """Where instances go: another association (C-MOVE) or this one (C-GET)."""
 
@@ -136,29 +140,37 @@ def move(
     )
     cancelled = False
     for batch in _by_contexts(held):
+        before = len(held) - tally.remaining
         try:
-            with Requestor.connect(
+            peer = Requestor.connect(
                 destination.host,
                 destination.port,
                 called=destination.ae_title,
                 calling=ae_title,
                 contexts=_offers(batch),
                 identity=identity,
-            ) as peer:
+            )
+        except SebagoError as error:
+            _give_up(batch, tally, destination, error)
+            continue
+        try:
+            with peer:
                 target = _Moved(peer, originator)
                 cancelled = send(archive, association, command, batch, tally, target)
-        except SebagoError as error:
-            log.warning("move-failed", destination=destination.ae_title, why=error.detail)
-            done = tally.completed + tally.failed + tally.warning
-            for one in held[done : _end(batch, held)]:
-                tally.count(one.sop_instance_uid, None)
+        except _DestinationAway as error:
+            _give_up(batch[len(held) - tally.remaining - before :], tally, destination, error)
         if cancelled:
             break
     _finish(association, command, tally, cancelled=cancelled)
 
 
-def _end(batch: Sequence[Held], held: Sequence[Held]) -> int:
-    return held.index(batch[-1]) + 1 if batch else 0
+def _give_up(rest: Sequence[Held], tally: Tally, destination: Peer, error: SebagoError) -> None:
+    """Count what can no longer be sent as failed."""
+    log.warning(
+        "move-failed", destination=destination.ae_title, instances=len(rest), why=error.detail
+    )
+    for one in rest:
+        tally.count(one.sop_instance_uid, None)
 
 
 def get(
@@ -240,7 +252,8 @@ def send(
     """Send instances one after the other, with pending responses meanwhile; True if cancelled.
 
     Raises:
-        PeerAway: the destination went away; what is not counted was not sent.
+        _DestinationAway: the destination went away; what is not counted was not sent.
+        PeerAway: whoever asked went away.
     """
     said = 0.0
     for one in held:
@@ -258,8 +271,8 @@ def _send_one(archive: Archive, one: Held, destination: Destination) -> int | No
     try:
         syntax, data = _form(archive, one, destination.storable(one.sop_class_uid))
         return destination.store(one.sop_class_uid, one.sop_instance_uid, syntax, data)
-    except PeerAway:
-        raise
+    except PeerAway as error:
+        raise _DestinationAway(error.detail) from error
     except SebagoError as error:
         log.warning(
             "not-sent", sop_instance_uid=one.sop_instance_uid, code=error.code, why=error.detail
@@ -288,7 +301,7 @@ def _by_contexts(held: Sequence[Held]) -> Iterator[Sequence[Held]]:
     classes: set[str] = set()
     for one in held:
         kind = (one.sop_class_uid, one.transfer_syntax_uid)
-        new = len(kinds | {kind}) + len(classes | {one.sop_class_uid})
+        new = len(kinds | {kind}) + 2 * len(classes | {one.sop_class_uid})
         if run and new > CONTEXTS_MAX:
             yield run
             run, kinds, classes = [], set(), set()
@@ -300,7 +313,7 @@ def _by_contexts(held: Sequence[Held]) -> Iterator[Sequence[Held]]:
 
 
 def _offers(batch: Sequence[Held]) -> list[tuple[str, list[str]]]:
-    """Per SOP class: each stored transfer syntax in a context alone, and one of native ones."""
+    """Per SOP class: each stored transfer syntax in a context alone, and so the native ones."""
     kinds = dict.fromkeys((one.sop_class_uid, one.transfer_syntax_uid) for one in batch)
     offers = [(sop_class, [syntax]) for sop_class, syntax in kinds]
     for sop_class in dict.fromkeys(sop_class for sop_class, _ in kinds):

@@ -46,7 +46,6 @@ class Policy:
 
     ae_title: str
     open_facility: str
-    matches_max: int
     lenient_hierarchy: bool
     identity: Identity
     check_called_ae: bool = False
@@ -126,7 +125,6 @@ class Services:
                 command,
                 _identifier(sink),
                 ae_title=self._policy.ae_title,
-                matches_max=self._policy.matches_max,
                 lenient=self._policy.lenient_hierarchy,
             )
         elif command.field == C_MOVE_RQ and command.sop_class_uid in MOVE_MODELS:

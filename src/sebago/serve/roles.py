@@ -53,7 +53,6 @@ def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[
             Policy(
                 ae_title=settings.ae_title,
                 open_facility=settings.dimse_open,
-                matches_max=settings.query_matches_max,
                 lenient_hierarchy=settings.dimse_lenient_hierarchy,
                 identity=identity,
                 check_called_ae=settings.dimse_check_called_ae,
