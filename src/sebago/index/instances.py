@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from sebago.index import columns
 from sebago.index.record import existing as existing
@@ -87,16 +88,29 @@ def held(
         there = [one for one in there if one.is_same_study_as(there[0])]
     if not there:
         return []
-    statement = _all().where(
-        study.c.custody_id.in_([one.custody_id for one in there]), instance.c.current == 1
-    )
+    values: dict[str, Any] = {"custody_ids": [one.custody_id for one in there]}
     if series_instance_uid is not None:
-        statement = statement.where(
-            series.c.series_instance_uid == columns.uid(series_instance_uid)
-        )
+        values["series_instance_uid"] = columns.uid(series_instance_uid)
     if sop_instance_uid is not None:
-        statement = statement.where(instance.c.sop_instance_uid == columns.uid(sop_instance_uid))
-    return _in_drawing_order(_one_each(connection.execute(statement).all(), there))
+        values["sop_instance_uid"] = columns.uid(sop_instance_uid)
+    statement = _held(series_instance_uid is not None, sop_instance_uid is not None)
+    return _in_drawing_order(_one_each(connection.execute(statement, values).all(), there))
+
+
+@cache
+def _held(of_series: bool, of_instance: bool) -> Select[*tuple[Any, ...]]:
+    """Built once, as every retrieval asks it: building it costs ten times its run."""
+    statement = _all().where(
+        study.c.custody_id.in_(bindparam("custody_ids", expanding=True)),
+        instance.c.current == 1,
+    )
+    if of_series:
+        statement = statement.where(
+            series.c.series_instance_uid == bindparam("series_instance_uid")
+        )
+    if of_instance:
+        statement = statement.where(instance.c.sop_instance_uid == bindparam("sop_instance_uid"))
+    return statement
 
 
 def by_ids(connection: Connection, instance_ids: Sequence[int]) -> list[Held]:

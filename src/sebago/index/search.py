@@ -48,6 +48,12 @@ COUNT_MAX: Final = 100_000
 
 _NUMBER_AFTER_ALL: Final = 2**62
 
+# Aliases are made once: making one costs more than running a short statement.
+_SOME: Final = series.alias("some_series")
+_OTHER_STUDY: Final = study.alias("other_study")
+_OTHER_SERIES: Final = series.alias("other_series")
+_OTHER_INSTANCE: Final = instance.alias("other_instance")
+
 
 class Order(Enum):
     """See the module."""
@@ -104,7 +110,7 @@ def studies(connection: Connection, view: View, query: Query) -> Page[StudyRow]:
     wanted = _conditions(connection, Level.STUDY, query)
     statement = select(study.c.custody_id).where(*_studies_shown(view, wanted, study))
     if view.exchange:
-        other = study.alias("other_study")
+        other = _OTHER_STUDY
         statement = statement.where(
             ~exists(
                 select(other.c.custody_id).where(
@@ -127,7 +133,7 @@ def all_series(connection: Connection, view: View, query: Query) -> Page[SeriesR
         .where(*_series_shown(view, wanted, study, series))
     )
     if view.exchange:
-        other_study, other = study.alias("other_study"), series.alias("other_series")
+        other_study, other = _OTHER_STUDY, _OTHER_SERIES
         statement = statement.where(
             ~exists(
                 select(other.c.series_id)
@@ -155,9 +161,7 @@ def instances(connection: Connection, view: View, query: Query) -> Page[Instance
         .where(*_instances_shown(view, wanted, study, series, instance))
     )
     if view.exchange:
-        other_study = study.alias("other_study")
-        other_series = series.alias("other_series")
-        other = instance.alias("other_instance")
+        other_study, other_series, other = _OTHER_STUDY, _OTHER_SERIES, _OTHER_INSTANCE
         statement = statement.where(
             ~exists(
                 select(other.c.instance_id)
@@ -230,10 +234,9 @@ def _instances_shown(
 
 def _holds_something(of_study: FromClause) -> ColumnElement[bool]:
     """A custody whose instances all became versions of another study's is not shown."""
-    some = series.alias()
     return exists(
-        select(some.c.series_id).where(
-            some.c.custody_id == of_study.c.custody_id, some.c.instance_count > 0
+        select(_SOME.c.series_id).where(
+            _SOME.c.custody_id == of_study.c.custody_id, _SOME.c.instance_count > 0
         )
     )
 

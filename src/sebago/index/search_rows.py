@@ -112,6 +112,17 @@ _SERIES_COLUMNS: Final = list(SeriesRow.__dataclass_fields__)[1:-1]
 _INSTANCE_COLUMNS: Final = list(InstanceRow.__dataclass_fields__)[1:]
 
 
+# Made once: making a statement or an alias costs more than running a short one.
+_READ_STUDIES: Final = select(*(study.c[name] for name in _STUDY_COLUMNS))
+_READ_SERIES: Final = select(
+    series.c.custody_id, series.c.instance_count, *(series.c[name] for name in _SERIES_COLUMNS)
+)
+_READ_INSTANCES: Final = select(
+    instance.c.series_id, *(instance.c[name] for name in _INSTANCE_COLUMNS)
+)
+_SHOWN: Final = study.alias("shown")
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
     """One series of one of the custodies of a study that is shown."""
@@ -170,10 +181,9 @@ def all_series(connection: Connection, view: View, series_ids: Sequence[int]) ->
 
 def instances(connection: Connection, view: View, instance_ids: Sequence[int]) -> list[InstanceRow]:
     """One row for each instance, in order."""
-    reading = select(instance.c.series_id, *(instance.c[name] for name in _INSTANCE_COLUMNS))
     rows: dict[int, Any] = {}
     for ids in _batches(instance_ids):
-        for row in connection.execute(reading.where(instance.c.instance_id.in_(ids))):
+        for row in connection.execute(_READ_INSTANCES.where(instance.c.instance_id.in_(ids))):
             rows[row[1]] = row
     all_of = _series(connection, view, sorted({row[0] for row in rows.values()}))
     return [
@@ -183,14 +193,9 @@ def instances(connection: Connection, view: View, instance_ids: Sequence[int]) -
 
 
 def _series(connection: Connection, view: View, series_ids: Sequence[int]) -> dict[int, SeriesRow]:
-    reading = select(
-        series.c.custody_id,
-        series.c.instance_count,
-        *(series.c[name] for name in _SERIES_COLUMNS),
-    )
     rows: dict[int, Any] = {}
     for ids in _batches(series_ids):
-        for row in connection.execute(reading.where(series.c.series_id.in_(ids))):
+        for row in connection.execute(_READ_SERIES.where(series.c.series_id.in_(ids))):
             rows[row.series_id] = row
     custody_ids = sorted({row[0] for row in rows.values()})
     of_studies, members = _studies(connection, view, custody_ids)
@@ -207,11 +212,10 @@ def _studies(
     connection: Connection, view: View, custody_ids: Sequence[int]
 ) -> tuple[dict[int, StudyRow], dict[int, list[_Member]]]:
     """The rows of these custodies, and all series of the studies that they stand for."""
-    reading = select(*(study.c[name] for name in _STUDY_COLUMNS))
     rows: dict[int, Any] = {}
     members: dict[int, list[_Member]] = defaultdict(list)
     for ids in _batches(custody_ids):
-        for row in connection.execute(reading.where(study.c.custody_id.in_(ids))):
+        for row in connection.execute(_READ_STUDIES.where(study.c.custody_id.in_(ids))):
             rows[row.custody_id] = row
         for member in _members(connection, view, ids):
             members[member.shown_id].append(member)
@@ -240,7 +244,7 @@ def _members(connection: Connection, view: View, custody_ids: Sequence[int]) -> 
         series.c.instance_count,
     )
     if view.exchange:
-        shown = study.alias("shown")
+        shown = _SHOWN
         statement = (
             select(shown.c.custody_id, *held)
             .select_from(shown)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, case, true
+from sqlalchemy import ColumnElement, FromClause, bindparam, case, true
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,11 @@ class View:
 
     facility: str
     exchange: bool = False
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Values for what `allows_bound` and `rank_bound` leave open."""
+        return {} if self.exchange else {"view_facility": self.facility}
 
     def allows(self, study: FromClause, *, by_index: bool = True) -> ColumnElement[bool]:
         """The condition on a row of the study table (or an alias of it).
@@ -34,3 +39,13 @@ class View:
     def rank(self, study: FromClause) -> ColumnElement[Any]:
         """0 for the asker's own custody, 1 for another's: the lesser is shown, then the earlier."""
         return case((study.c.facility == self.facility, 0), else_=1)
+
+
+def allows_bound(study: FromClause, *, exchange: bool) -> ColumnElement[bool]:
+    """As `View.allows`, for a statement that is built once: the facility is `:view_facility`."""
+    return true() if exchange else study.c.facility == bindparam("view_facility")
+
+
+def rank_bound(study: FromClause) -> ColumnElement[Any]:
+    """As `View.rank`, for a statement that is built once: the facility is `:own_facility`."""
+    return case((study.c.facility == bindparam("own_facility"), 0), else_=1)
