@@ -25,7 +25,7 @@ from sebago.journal.space import Space
 log = logging.getLogger(__name__)
 
 PIECE_BYTES = 1024 * 1024
-PAUSE_WRITING_S = 1 / 64
+PAUSE_WRITING_S = 1 / 250
 PAUSE_BUSY_S = 0.25
 PAUSE_ENOUGH_S = 1.0
 PAUSE_FAILED_S = 30.0
