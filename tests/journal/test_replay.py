@@ -17,8 +17,10 @@ from sebago.journal import (
     Finding,
     Journal,
     Position,
+    Tail,
     What,
     check,
+    cut_tails,
     release,
     replay,
     segment_list,
@@ -442,3 +444,33 @@ def test_replay_goes_by_reception_across_writers_and_segments_of_their_own(tmp_p
         journal.close()
     replayed = [record.received_us - base for record in replay(tmp_path, {})]
     assert replayed == list(range(12))
+
+
+def test_where_a_crashed_segment_ends_is_looked_for_once() -> None:
+    with fast_folder() as folder:
+        root = Path(folder, "journal")
+        journal = open_journal(root, segment_bytes=4 << 20)
+        entries = kept(journal, b"a" * 700, b"b" * 9000)
+        copy = dead_copy(root)
+        journal.close()
+        last = entries[-1].position
+        assert last is not None
+        read_bytes = 0
+
+        def read(fd: int, length: int, offset: int) -> bytes:
+            nonlocal read_bytes
+            read_bytes += length
+            return os.pread(fd, length, offset)
+
+        tails: list[Tail] = []
+        assert len(list(replay(copy, {}, read=read, tails=tails))) == 2
+        assert tails == [Tail(last.writer, last.segment, last.end)]
+        assert read_bytes > 4_000_000
+        cut_tails(copy, tails)
+        read_bytes = 0
+        known = {(last.writer, last.segment): last.end}
+        assert list(replay(copy, known, read=read)) == []
+        assert read_bytes < 10_000
+        findings: list[Finding] = []
+        assert check(copy, known, found=findings.append).records == 2
+        assert findings == []

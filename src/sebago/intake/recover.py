@@ -22,7 +22,7 @@ from sebago.index.engine import Index
 from sebago.index.record import KnownSeries, NewInstance, record_batch
 from sebago.index.segments import watermarks
 from sebago.intake.provenance import new_instance, read_provenance
-from sebago.journal import Finding, Reader, Replayed, What, replay
+from sebago.journal import Finding, Reader, Replayed, Tail, What, cut_tails, replay
 
 log = structlog.get_logger()
 
@@ -57,13 +57,17 @@ def recover(index: Index, journal_dir: Path) -> Recovered:
     with index.read() as conn:
         since = watermarks(conn)
     known = KnownSeries()
+    tails: list[Tail] = []
     reader = Reader(journal_dir)
     try:
-        arrivals = _arrivals(replay(journal_dir, since, found=found), reader, recovered)
+        records = replay(journal_dir, since, found=found, tails=tails)
+        arrivals = _arrivals(records, reader, recovered)
         while batch := list(islice(arrivals, BATCH)):
             index.transact(partial(_record, known, batch))
             recovered.instances += len(batch)
             recovered.bytes += sum(item.place.length for item in batch)
+        if not recovered.unreadable:
+            cut_tails(journal_dir, tails)
     finally:
         reader.close()
     if recovered.instances:

@@ -8,7 +8,7 @@ brings them up again after a crash and looks for damage.
 from sebago.journal.entry import Entry, Position
 from sebago.journal.reader import Reader
 from sebago.journal.release import SegmentFile, release, segment_list
-from sebago.journal.replay import Checked, Finding, Replayed, What, check, replay
+from sebago.journal.replay import Checked, Finding, Replayed, Tail, What, check, cut_tails, replay
 from sebago.journal.spool import Spool, Spooled
 from sebago.journal.writer import Journal
 
@@ -23,8 +23,10 @@ __all__ = [
     "SegmentFile",
     "Spool",
     "Spooled",
+    "Tail",
     "What",
     "check",
+    "cut_tails",
     "release",
     "replay",
     "segment_list",

@@ -15,7 +15,7 @@ import heapq
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ from sebago.journal.folder import (
     number_of,
     read_cut,
     segment_files,
+    write_cut,
     writer_folders,
 )
 from sebago.journal.reader import open_segment
@@ -96,6 +97,15 @@ class Replayed:
     received_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A segment whose writer was killed, and where its last whole record ends."""
+
+    writer: str
+    segment: int
+    end: int
+
+
 def _raise_damage(finding: Finding) -> None:
     if finding.what is What.DAMAGE:
         raise Damaged(str(finding), do="run `sebago verify`")
@@ -107,6 +117,7 @@ def replay(
     *,
     found: Callable[[Finding], None] = _raise_damage,
     read: Read = os.pread,
+    tails: list[Tail] | None = None,
 ) -> Iterator[Replayed]:
     """Every whole record that lies behind its segment's watermark, in the order of reception.
 
@@ -120,6 +131,7 @@ def replay(
         root: the journal folder.
         since: by writer and segment, how far the index knows it (`Position.end`).
         found: told of damage and torn tails as they are met. Unless given, damage is raised.
+        tails: is given the segments that a crash left without an end mark, for `cut_tails`.
 
     Raises:
         Damaged: unless `found` is given.
@@ -134,7 +146,7 @@ def replay(
         while waiting and (not open_ or waiting[0][0] <= open_[0][0]):
             _, folder, number = waiting.popleft()
             start = since.get((folder.name, number), FIRST_RECORD)
-            records = _records(folder, number, start, found, read)
+            records = _records(folder, number, start, found, read, tails)
             opened += 1
             _push(open_, opened, records)
         if open_:
@@ -154,11 +166,31 @@ def _push(
 
 
 def _records(
-    folder: Path, number: int, start: int, found: Callable[[Finding], None], read: Read
+    folder: Path,
+    number: int,
+    start: int,
+    found: Callable[[Finding], None],
+    read: Read,
+    tails: list[Tail] | None,
 ) -> Iterator[Replayed]:
     with _opened(folder, number, start, read) as walk:
-        if walk is not None and walk.prepare(found):
-            yield from walk.records(found)
+        if walk is None or not walk.prepare(found):
+            return
+        yield from walk.records(found)
+        if tails is not None and not walk.marked and not walk.damaged:
+            tails.append(Tail(folder.name, number, walk.at))
+
+
+def cut_tails(root: Path, tails: Sequence[Tail]) -> None:
+    """Note where crashed segments end, once all that they hold is indexed.
+
+    Without it every later start looks through the rest of each of them again, to tell a torn tail
+    from damage.
+    """
+    for tail in tails:
+        segment = root / tail.writer / f"{tail.segment:010d}{State.SEALED}"
+        if read_cut(segment) is None:
+            write_cut(segment, tail.end)
 
 
 def _by_creation(root: Path) -> deque[tuple[int, Path, int]]:
@@ -261,6 +293,10 @@ class _Walk:
         self.limit = self.file_bytes if limit is None else min(limit, self.file_bytes)
         """Nothing from here on counts."""
         self.nonce = b""
+        self.marked = False
+        """It was closed with an end mark."""
+        self.damaged = False
+        """Something in it was told as damage."""
         self._looked_ahead = False
 
     def prepare(self, found: Callable[[Finding], None]) -> bool:
@@ -311,6 +347,7 @@ class _Walk:
                 continue
             self.floor = max(self.floor, header.synced)
             if header.kind is RecordKind.END:
+                self.marked = True
                 self.at = header.end
                 break
             record, why = self._content(header)
@@ -434,4 +471,5 @@ class _Walk:
         return self._pread(self.fd, length, offset)
 
     def _finding(self, what: What, start: int, end: int, detail: str) -> Finding:
+        self.damaged |= what is What.DAMAGE
         return Finding(what, self.writer, self.number, start, end, detail)
