@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -29,9 +28,9 @@ def serve(
     """Run until SIGTERM; prints `ready` when all doors are open."""
     call = Call.of(ctx)
     settings = call.settings(http=http, dimse=dimse, workers=workers)
-    # Before anything that counts is imported: the client library reads it once.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str((settings.run_dir / "metrics").absolute())
-    (settings.run_dir / "metrics").mkdir(parents=True, exist_ok=True)
+    from sebago.serve.folders import prepare
+
+    prepare(settings)  # before anything that counts is imported
 
     from sebago.serve.logs import configure
     from sebago.serve.main import serve as run

@@ -7,7 +7,6 @@ threads); then the workers. `ready` is printed when every worker's door is open.
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from functools import partial
 import structlog
 
 from sebago.errors import OperatorsFault, PortTaken
+from sebago.serve.folders import forget_former, prepare
 from sebago.serve.roles import keep, receive_dimse, recover_first, serve_web
 from sebago.serve.supervise import Worker, run_alone, supervise
 from sebago.settings import Settings
@@ -35,7 +35,7 @@ def serve(settings: Settings, *, role: str = "all", ready: Callable[[], None]) -
     """
     if role not in ROLES:
         raise OperatorsFault(f"no role {role!r}", do="one of " + ", ".join(ROLES))
-    prepare_folders(settings, fresh_metrics=role == "all")
+    prepare(settings)
     workers: list[Worker] = []
     if role in ("all", "dimse"):
         receiving = listen_dimse(*host_and_port(settings.dimse, "dimse"))
@@ -46,36 +46,15 @@ def serve(settings: Settings, *, role: str = "all", ready: Callable[[], None]) -
     if role in ("all", "web"):
         serving = listen_http(*host_and_port(settings.http, "http"))
         workers += [
-            Worker("web", partial(serve_web, settings, serving)) for _ in range(settings.workers)
+            Worker("web", partial(serve_web, settings, serving, with_dimse=role == "all"))
+            for _ in range(settings.workers)
         ]
     if role in ("all", "keeper"):
         workers.append(Worker("keeper", partial(keep, settings)))
+    forget_former(settings, all_of_them=role == "all")
     if not run_alone(Worker("recover", partial(recover_first, settings))):
-        return 1
+        return 0
     return supervise(workers, ready=ready)
-
-
-def prepare_folders(settings: Settings, *, fresh_metrics: bool) -> None:
-    """Make the data folder, for our eyes only, and the folder of metrics.
-
-    Must run before `prometheus_client` is imported by a worker's code: it reads its folder once.
-    """
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True, mode=0o750)
-        metrics = settings.run_dir / "metrics"
-        if fresh_metrics:
-            shutil.rmtree(metrics, ignore_errors=True)
-        metrics.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OperatorsFault(
-            f"the data folder {settings.data} cannot be used: {error.strerror}",
-            do="give a folder that this account may write, by --data or SEBAGO_DATA",
-        ) from error
-
-
-def metrics_folder(settings: Settings) -> str:
-    """Value of PROMETHEUS_MULTIPROC_DIR for every process of this server."""
-    return str(settings.run_dir / "metrics")
 
 
 def host_and_port(address: str, name: str) -> tuple[str, int]:
@@ -90,6 +69,7 @@ def host_and_port(address: str, name: str) -> tuple[str, int]:
 
 def listen_dimse(host: str, port: int) -> socket.socket:
     """The socket on which all receiving processes accept. Raises PortTaken."""
+    listening: socket.socket | None = None
     try:
         family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -97,8 +77,11 @@ def listen_dimse(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
         listening.listen(DIMSE_BACKLOG)
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise PortTaken(
-            f"cannot listen on {host}:{port} for DICOM: {error.strerror or error}",
+            f"cannot listen on {host}:{port} for DICOM",
+            why=error.strerror or str(error),
             do="choose another address with --dimse, or end what listens there",
         ) from error
     return listening

@@ -83,14 +83,20 @@ def keep(settings: Settings, ready: Callable[[], None]) -> None:
         keeper.run()
 
 
-def serve_web(settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """A web worker: HTTP on the inherited socket."""
-    with Services.open(settings) as services:
+def serve_web(
+    settings: Settings,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    *,
+    with_dimse: bool = True,
+) -> None:
+    """A web worker: HTTP on the inherited socket. `with_dimse`: this server has that door too."""
+    with Services.open(settings, spare_segments=0) as services:
         app = build_app(
             services.archive,
             services.intake,
             services.registry,
-            checks=checks(services, settings),
+            checks=checks(services, settings, with_dimse=with_dimse),
             public_url=settings.public_url,
             page_default=settings.query_page_default,
             instance_bytes_max=settings.max_instance_bytes,
@@ -100,7 +106,9 @@ def serve_web(settings: Settings, listening: socket.socket, ready: Callable[[], 
     os._exit(0)  # a request was cut off, and its thread may still be at work
 
 
-def checks(services: Services, settings: Settings) -> dict[str, Callable[[], None]]:
+def checks(
+    services: Services, settings: Settings, *, with_dimse: bool
+) -> dict[str, Callable[[], None]]:
     """What `/readyz` asks of this process."""
 
     def index() -> None:
@@ -116,7 +124,8 @@ def checks(services: Services, settings: Settings) -> dict[str, Callable[[], Non
         with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=1):
             pass
 
-    return {"index": index, "journal": journal, "dimse": dimse}
+    asked = {"index": index, "journal": journal}
+    return {**asked, "dimse": dimse} if with_dimse else asked
 
 
 def recover_first(settings: Settings, ready: Callable[[], None]) -> None:

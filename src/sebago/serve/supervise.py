@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import signal
@@ -18,16 +19,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from select import PIPE_BUF
+from typing import Final
 
 import structlog
 from prometheus_client import Counter
 
-from sebago.errors import SebagoError
+from sebago.errors import OperatorsFault, SebagoError
+from sebago.serve.folders import forget
 from sebago.serve.logs import become
 
 log = structlog.get_logger()
 
 DEATHS = Counter("sebago_worker_deaths_total", "Workers that ended by themselves.", ["role"])
+
+READY: Final = b"1"
+"""What a worker writes to its pipe when its door is open; what else it writes is its last words."""
 
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
@@ -67,8 +74,8 @@ def supervise(
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     running = [_start(worker) for worker in workers]
     if not _all_ready(running, ready_timeout_s):
-        _stop(running, grace_s)
-        return 1
+        ended = _stop(running, grace_s)
+        return ended if _told_to_stop() else 1
     ready()
     waiting: list[tuple[float, Worker, int]] = []  # (when, what, failures so far)
     while True:
@@ -82,10 +89,11 @@ def supervise(
                 failures = 0
             delay = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
             DEATHS.labels(dead.worker.role).inc()
+            forget(dead.pid)
             log.error(
                 "worker-died",
                 worker=dead.worker.role,
-                pid=dead.pid,
+                worker_pid=dead.pid,
                 status=status,
                 again_in_s=delay,
             )
@@ -99,16 +107,49 @@ def supervise(
 
 
 def run_alone(worker: Worker) -> bool:
-    """Run a worker that ends by itself, before there are others; whether it ended well."""
+    """Run a worker that ends by itself, before there are others; False if told to stop meanwhile.
+
+    Raises:
+        SebagoError: of the kind, and with the words, that it ended with.
+        OperatorsFault: it ended otherwise than well; the log says why.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     child = _start(worker)
+    with os.fdopen(child.ready_fd, "rb") as told:
+        pid = status = 0
+        while not pid:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if not pid and _told_to_stop():
+                os.kill(child.pid, signal.SIGTERM)
+                os.waitpid(child.pid, 0)
+                return False
+        last_words = told.read()
+    if _told_to_stop():
+        return False
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise _revived(last_words, f"{worker.role} ended before its time")
+    return True
+
+
+def _told_to_stop() -> bool:
+    """Whether SIGTERM or SIGINT has come and waits, blocked, to be taken."""
+    return bool(signal.sigpending() & {signal.SIGTERM, signal.SIGINT})
+
+
+def _revived(last_words: bytes, otherwise: str) -> SebagoError:
+    """The error that a worker ended with, as it wrote it to its pipe."""
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]) == 0
-    except KeyboardInterrupt:
-        os.kill(child.pid, signal.SIGKILL)
-        os.waitpid(child.pid, 0)
-        raise
-    finally:
-        os.close(child.ready_fd)
+        said = json.loads(last_words)
+        code, detail, why, do = (str(said[name]) for name in ("code", "detail", "why", "do"))
+    except (ValueError, TypeError, KeyError):
+        return OperatorsFault(otherwise, why="the log says why", do="look at the lines above")
+    kinds: list[type[SebagoError]] = [SebagoError]
+    for kind in kinds:
+        if kind.code == code and kind is not SebagoError:
+            return kind(detail, why=why, do=do)
+        kinds += kind.__subclasses__()
+    return OperatorsFault(detail, why=why, do=do)
 
 
 def _start(worker: Worker) -> _Running:
@@ -136,13 +177,18 @@ def _worker_main(worker: Worker, parent: int, said_fd: int) -> int:
 
     def say_ready() -> None:
         with contextlib.suppress(BrokenPipeError):  # a worker started anew: nobody waits for it
-            os.write(said_fd, b"1")
+            os.write(said_fd, READY)
         os.close(said_fd)
 
     try:
         worker.run(say_ready)
     except SebagoError as error:
         log.error("worker-failed", code=error.code, why=error.detail)
+        words = {
+            "code": error.code, "detail": error.detail, "why": error.why, "do": error.do
+        }  # fmt: skip
+        with contextlib.suppress(OSError):  # closed: it was ready once
+            os.write(said_fd, json.dumps(words).encode()[:PIPE_BUF])
         return 1
     except Exception:
         log.exception("worker-failed")
@@ -151,22 +197,22 @@ def _worker_main(worker: Worker, parent: int, said_fd: int) -> int:
 
 
 def _all_ready(running: list[_Running], timeout_s: float) -> bool:
-    """Wait until every worker has written to its pipe; False when one ended first or time is up."""
+    """Wait until every worker has said so; False when one ended first, time is up, or we are to stop."""
     deadline = time.monotonic() + timeout_s
     open_fds = {r.ready_fd for r in running}
     while open_fds:
-        left = deadline - time.monotonic()
-        readable = select.select(open_fds, [], [], max(0.0, left))[0]
-        if not readable:
+        if _told_to_stop():
+            return False
+        if time.monotonic() > deadline:
             log.error("worker-not-ready", after_s=timeout_s)
             return False
-        for fd in readable:
+        for fd in select.select(open_fds, [], [], 0.1)[0]:
             said = os.read(fd, 1)
             os.close(fd)
             open_fds.discard(fd)
-            if not said:
+            if said != READY:
                 return False
-    return True
+    return not _told_to_stop()
 
 
 def _reap(running: list[_Running]) -> list[tuple[_Running, int]]:
