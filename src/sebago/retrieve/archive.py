@@ -256,7 +256,9 @@ def _view(asker: Asker, decision: Decision) -> View:
 
 
 def _etag(held: Sequence[Held], base_url: str) -> str:
+    """By content: row ids are given out anew when the index is made again."""
     digest = hashlib.blake2b(base_url.encode(), digest_size=16)
     for one in held:
-        digest.update(one.instance_id.to_bytes(8, "little"))
+        digest.update(one.digest)
+        digest.update(one.transfer_syntax_uid.encode())
     return f'"{digest.hexdigest()}"'
