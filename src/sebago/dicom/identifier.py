@@ -151,11 +151,11 @@ def _value_bytes(attribute: Mapping[str, Any], vr: str) -> bytes:
     if vr in _NUMBERS:
         return b"".join(_number(vr, value) for value in values if value is not None)
     if vr == "AT":
-        return b"".join(
-            struct.pack("<HH", int(value[:4], 16), int(value[4:], 16)) for value in values if value
-        )
+        return b"".join(_tag(value) for value in values)
     if vr == "PN":
         texts = [_person_name(value) for value in values]
+    elif vr == "DS":
+        texts = [_decimal(value) for value in values]
     else:
         texts = ["" if value is None else str(value) for value in values]
     return _padded("\\".join(texts).encode("utf-8"), b"\0" if vr == "UI" else b" ")
@@ -167,6 +167,26 @@ def _number(vr: str, value: Any) -> bytes:  # noqa: ANN401  (a JSON number or it
         return struct.pack("<" + code, float(value) if code in "fd" else int(value))
     except (struct.error, ValueError, OverflowError):
         return b""
+
+
+def _tag(value: Any) -> bytes:  # noqa: ANN401  (8 hexadecimal digits, or what else stands there)
+    try:
+        tag = int(value, 16)
+        return struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    except (TypeError, ValueError, struct.error):
+        return b""
+
+
+def _decimal(value: Any) -> str:  # noqa: ANN401  (a JSON number or its text)
+    """A decimal string of at most 16 characters (PS3.5 6.2); text goes as it was sent."""
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    text = repr(value)
+    digits = 15
+    while len(text) > 16:
+        text = f"{value:.{digits}g}"
+        digits -= 1
+    return text
 
 
 def _person_name(value: Any) -> str:  # noqa: ANN401  (an object of name groups, or None)
