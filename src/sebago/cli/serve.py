@@ -20,6 +20,10 @@ def serve(
     dimse: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="DICOM door [127.0.0.1:11112].")
     ] = None,
+    hl7: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="HL7 door: not served by this version."),
+    ] = None,
     role: Annotated[str, typer.Option(help="all, dimse, web or keeper.")] = "all",
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Processes of each door [one a core].")
@@ -28,6 +32,8 @@ def serve(
     """Run until SIGTERM; prints `ready` when all doors are open."""
     call = Call.of(ctx)
     settings = call.settings(http=http, dimse=dimse, workers=workers)
+    if hl7 is not None:
+        call.out.note(f"HL7 is not served by this version: nothing listens on {hl7}")
     from sebago.serve.folders import prepare
 
     prepare(settings)  # before anything that counts is imported
