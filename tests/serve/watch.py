@@ -6,10 +6,13 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no annotations
+import pytest
 
 from bench.load import VERIFICATION, Association, LoadFailed
+from tests.peers import Absent
 from tests.whole.server import Server
 
 FACILITY = "SERVE"
@@ -20,6 +23,16 @@ SMALL = {
 }
 LONG_S = 60.0
 """How long a test waits for what must come; a machine may be busy."""
+
+
+def installed(folder: Path, workers: int) -> Server:
+    """An installation with one facility and its peer, not started; skipped by name if there is none."""
+    try:
+        server = Server(folder, workers=workers, environment=SMALL)
+    except Absent as absent:
+        pytest.skip(str(absent))
+    server.add_facility(FACILITY, peers=[CALLING])
+    return server
 
 
 def wait_for(holds: Callable[[], bool], what: str, *, timeout_s: float = LONG_S) -> None:

@@ -28,7 +28,7 @@ import structlog
 
 from sebago.dicom.facts import Facts, facts
 from sebago.dicom.scan import Header, scan
-from sebago.dicom.uids import is_storage_class
+from sebago.dicom.uids import is_storage_class, uid_is_sane
 from sebago.errors import Mismatch, NotSupported, SebagoError, TooLarge
 from sebago.index.engine import Index
 from sebago.index.record import KnownSeries, Recorded, existing, record_batch
@@ -211,9 +211,14 @@ def _check_declared(declared: Declared, what: Facts) -> None:
         (declared.sop_instance_uid, what.sop_instance_uid, "SOP Instance UID"),
     ):
         if said and said != found:
-            raise Mismatch(f"the command's {name} is {said}, the data set's is {found}")
+            raise Mismatch(f"the command's {name} is {_told(said)}, the data set's {_told(found)}")
     if not is_storage_class(what.sop_class_uid):
-        raise NotSupported(f"SOP class {what.sop_class_uid} is not one of stored objects")
+        raise NotSupported(f"SOP class {_told(what.sop_class_uid)} is not one of stored objects")
+
+
+def _told(uid: str) -> str:
+    """A UID as a message may name it; what has letters in it may be anything, a name for one."""
+    return uid if uid_is_sane(uid) else "none that is a UID"
 
 
 def _result(entry: Entry) -> Accepted | SebagoError:

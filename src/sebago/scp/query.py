@@ -85,8 +85,9 @@ def level_of(keys: Keys, model: Model) -> Level:
     for level in model.levels:
         if level.value == said:
             return level
-    raise WrongIdentifier(
-        f"Query/Retrieve Level {said[:16]!r} is none of {model.name}",
+    known = said if said in list(Level) else "that was sent" if said else "is absent, which"
+    raise WrongIdentifier(  # what else stands there is not repeated: it may be anything
+        f"Query/Retrieve Level {known} is none of {model.name}",
         do="send one of " + ", ".join(level.value for level in model.levels),
     )
 
