@@ -33,6 +33,9 @@ from sebago.registry.registrar import unknown_facility
 
 REFRESH_S: Final = 2.0
 STALE_S: Final = 4.0
+LOOK_AGAIN_S: Final = 0.1
+"""A snapshot older than this is looked at again before anybody is turned away as unknown, so that
+what was registered a moment ago works at once. Whoever guesses costs at most ten looks a second."""
 
 
 class RegistryHome(Protocol):
@@ -162,6 +165,8 @@ class Registry:
         """
         snapshot = self._current()
         token_id, secret = credentials.split_token(token)
+        if token_id not in snapshot.tokens:
+            snapshot = self._current(LOOK_AGAIN_S)
         known = snapshot.tokens.get(token_id)
         kept = snapshot.secrets.get(token_id, credentials.NOBODYS_SECRET_SHA256)
         if not credentials.secret_matches(secret, kept) or known is None:
@@ -212,6 +217,8 @@ class Registry:
         """
         snapshot = self._current()
         title = calling_ae_title.strip(" ")
+        if title not in snapshot.peers:
+            snapshot = self._current(LOOK_AGAIN_S)
         peer = snapshot.peers.get(title)
         facility = snapshot.facilities.get(peer.facility if peer else open_facility)
         if facility is None or not title:
@@ -220,7 +227,9 @@ class Registry:
 
     def peer(self, ae_title: str) -> Peer | None:
         """The registered peer of that title, as a C-MOVE destination; None: unknown."""
-        return self._current().peers.get(ae_title.strip(" "))
+        title = ae_title.strip(" ")
+        found = self._current().peers.get(title)
+        return found if found is not None else self._current(LOOK_AGAIN_S).peers.get(title)
 
     def facility(self, code: str) -> Facility:
         """The registered facility of that code.
@@ -259,26 +268,26 @@ class Registry:
             detail = f"the token is {why}"
         return NotSignedIn(detail, reason=why if why in ("revoked", "expired") else "wrong")
 
-    def _current(self) -> _Snapshot:
+    def _current(self, max_age_s: float = REFRESH_S) -> _Snapshot:
         snapshot = self._snapshot
         age_s = self._clock_s() - self._checked_s
-        if snapshot is not None and age_s < REFRESH_S:
+        if snapshot is not None and age_s < max_age_s:
             return snapshot
-        must = snapshot is None or age_s >= STALE_S
+        must = snapshot is None or age_s >= STALE_S or max_age_s < REFRESH_S
         if self._lock.acquire(blocking=must):
             try:
-                self._refresh()
+                self._refresh(max_age_s)
             finally:
                 self._lock.release()
         if self._snapshot is None:
             raise IndexAway("the registry could not be read")
         return self._snapshot
 
-    def _refresh(self) -> None:
+    def _refresh(self, max_age_s: float) -> None:
         """Look whether the registry has moved on; called with the lock held."""
         now_s = self._clock_s()
         age_s = now_s - self._checked_s
-        if self._snapshot is not None and age_s < REFRESH_S:
+        if self._snapshot is not None and age_s < max_age_s:
             return  # another thread has just looked
         try:
             with self._index.read() as conn:
