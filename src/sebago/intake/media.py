@@ -261,9 +261,15 @@ def _copied(content: IO[bytes], bytes_max: int) -> IO[bytes]:
 
 
 def _spoiled(label: str, size: int, error: SebagoError) -> Candidate:
-    """A candidate of which it is known already that it cannot be read, and why."""
+    """A candidate of which it is known already that it cannot be read, and why.
+
+    The error is kept without where it came from: that holds frames, and they a zip, which would
+    be closed no earlier than by the garbage collector.
+    """
+    error.__cause__ = error.__context__ = None
+    error.__traceback__ = None
     return Candidate(label, size, partial(_fails, error))
 
 
 def _fails(error: SebagoError) -> AbstractContextManager[IO[bytes]]:
-    raise error
+    raise type(error)(error.detail, why=error.why, do=error.do)
