@@ -59,7 +59,7 @@ def test_every_level_of_every_model_is_answered(
 
 
 def test_every_key_comes_back_and_what_says_where_it_is(asked: Site):
-    keys = {
+    keys: dict[str, Any] = {
         "PatientName": "", "PatientID": "", "IssuerOfPatientID": "", "StudyInstanceUID": "1.2.3.1",
         "ModalitiesInStudy": "", "NumberOfStudyRelatedInstances": "", "NumberOfStudyRelatedSeries": "",
         "AccessionNumber": "", "EthnicGroup": "", "PatientAge": "", "SpecificCharacterSet": "",

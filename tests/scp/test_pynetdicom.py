@@ -9,21 +9,13 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import (
-    CTImageStorage,
-    PatientRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-)
 
 from tests.peers import free_port
 from tests.samples import body, small
-from tests.scp.site import EXPLICIT_VR_LE, Site
-
-FIND = StudyRootQueryRetrieveInformationModelFind
-MOVE = StudyRootQueryRetrieveInformationModelMove
-GET = StudyRootQueryRetrieveInformationModelGet
+from tests.scp.site import CT, EXPLICIT_VR_LE, PATIENT_FIND, Site
+from tests.scp.site import STUDY_FIND as FIND
+from tests.scp.site import STUDY_GET as GET
+from tests.scp.site import STUDY_MOVE as MOVE
 
 
 @contextmanager
@@ -50,7 +42,7 @@ def identifier(level: str, **keys: str) -> Dataset:
 @pytest.mark.parametrize(
     ("model", "level", "keys", "count"),
     [
-        (PatientRootQueryRetrieveInformationModelFind, "PATIENT", {"PatientID": ""}, 2),
+        (PATIENT_FIND, "PATIENT", {"PatientID": ""}, 2),
         (FIND, "STUDY", {"StudyInstanceUID": "", "PatientName": "*"}, 2),
         (FIND, "SERIES", {"StudyInstanceUID": "1.2.3.1", "Modality": ""}, 2),
         (FIND, "IMAGE", {"StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.1.1",
@@ -100,7 +92,7 @@ def test_it_moves_a_study_to_itself_and_gets_the_same(site: Site):
 
     handlers: Any = [(evt.EVT_C_STORE, take)]
     scp: Any = AE(ae_title="NORTH2")
-    scp.add_supported_context(CTImageStorage, EXPLICIT_VR_LE)
+    scp.add_supported_context(CT, EXPLICIT_VR_LE)
     port = free_port()
     site.registrar.set_peer("NORTH", f"NORTH2@127.0.0.1:{port}")
     server = scp.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
@@ -114,10 +106,10 @@ def test_it_moves_a_study_to_itself_and_gets_the_same(site: Site):
     assert moved == {one.SOPInstanceUID: body(one) for one in made}
     assert originators == {("NORTH1", 7)}
     moved.clear()
-    role = build_role(CTImageStorage, scp_role=True)
+    role = build_role(CT, scp_role=True)
     ae: Any = AE(ae_title="NORTH1")
     ae.add_requested_context(GET)
-    ae.add_requested_context(CTImageStorage, EXPLICIT_VR_LE)
+    ae.add_requested_context(CT, EXPLICIT_VR_LE)
     association = ae.associate(
         "127.0.0.1",
         site.port,
@@ -133,7 +125,7 @@ def test_it_moves_a_study_to_itself_and_gets_the_same(site: Site):
 
 
 def test_it_stores(site: Site):
-    with associated(site, CTImageStorage) as association:
+    with associated(site, CT) as association:
         assert association.send_c_store(small()).Status == 0
         assert association.send_c_store(small()).Status == 0
     assert len(site.archive.locate(site.asker(), "1.2.3.1")) == 1
