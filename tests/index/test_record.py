@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import struct
 import threading
 from collections import Counter
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 
 from sebago.index import findings
 from sebago.index.engine import Index
@@ -135,13 +136,12 @@ def test_a_version_makes_the_chunk_of_the_old_one_out_of_date(index, known):
         series_id = connection.execute(select(series.c.series_id)).scalar_one()
         connection.execute(
             metadata_chunk.insert().values(
-                chunk_id=5, series_id=series_id, instance_count=1, instance_ids=b"", body=b""
+                chunk_id=5,
+                series_id=series_id,
+                instance_count=1,
+                instance_ids=struct.pack("<q", recorded.instance_id),
+                body=b"",
             )
-        )
-        connection.execute(
-            update(instance)
-            .where(instance.c.instance_id == recorded.instance_id)
-            .values(chunk_id=5)
         )
     record(index, [new("second")], known)
     assert rows(index, select(metadata_chunk.c.chunk_id)) == []

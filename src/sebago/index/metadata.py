@@ -12,18 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    delete,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, func, insert, select
 
 from sebago.index.tables import instance, metadata_chunk, series
 
@@ -46,17 +35,6 @@ class Fingerprint:
     last_instance_id: int
 
 
-def _has_no_chunk() -> ColumnElement[bool]:
-    return or_(
-        instance.c.chunk_id.is_(None),
-        ~exists(
-            select(metadata_chunk.c.chunk_id).where(
-                metadata_chunk.c.chunk_id == instance.c.chunk_id
-            )
-        ),
-    )
-
-
 def chunks(connection: Connection, series_id: int) -> Iterator[Chunk]:
     """The chunks of a series, the oldest first, read as they are asked for."""
     statement = (
@@ -69,15 +47,38 @@ def chunks(connection: Connection, series_id: int) -> Iterator[Chunk]:
             yield Chunk(chunk_id, _unpacked(instance_ids), body)
 
 
-def without_chunk(connection: Connection, series_id: int, *, limit: int = 10_000) -> list[int]:
-    """Ids of the current instances of a series that no chunk holds, in the order of arrival."""
+def chunks_holding(connection: Connection, series_id: int, instance_id: int) -> list[int]:
+    """Ids of a series' chunks that have a line of this instance."""
+    return [
+        chunk_id
+        for chunk_id, held in _held(connection, series_id)
+        if instance_id in _unpacked(held)
+    ]
+
+
+def _held(connection: Connection, series_id: int) -> list[tuple[int, bytes]]:
+    statement = (
+        select(metadata_chunk.c.chunk_id, metadata_chunk.c.instance_ids)
+        .where(metadata_chunk.c.series_id == series_id)
+        .order_by(metadata_chunk.c.chunk_id)
+    )
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def _current(connection: Connection, series_id: int) -> list[int]:
     statement = (
         select(instance.c.instance_id)
-        .where(instance.c.series_id == series_id, instance.c.current == 1, _has_no_chunk())
+        .where(instance.c.series_id == series_id, instance.c.current == 1)
         .order_by(instance.c.instance_id)
-        .limit(limit)
     )
     return list(connection.execute(statement).scalars())
+
+
+def without_chunk(connection: Connection, series_id: int, *, limit: int = 10_000) -> list[int]:
+    """Ids of the current instances of a series that no chunk holds, in the order of arrival."""
+    in_chunks = {one for _, held in _held(connection, series_id) for one in _unpacked(held)}
+    missing = [one for one in _current(connection, series_id) if one not in in_chunks]
+    return missing[:limit]
 
 
 def arrived(connection: Connection, *, after_id: int, limit: int = 20_000) -> list[tuple[int, int]]:
@@ -105,35 +106,20 @@ def add_chunk(
 ) -> bool:
     """Keep a chunk made of these instances; False, and nothing kept, if one is no longer fit.
 
-    One that has got a newer version, or a chunk, since it was read is not fit.
+    One that has got a newer version, or a chunk, since it was read is not fit. Instances do not
+    know their chunk: marking 256 rows would hold up whoever waits to record one.
     """
-    chunk_id = connection.execute(
-        insert(metadata_chunk)
-        .values(
+    if not set(instance_ids) <= set(without_chunk(connection, series_id, limit=2**31)):
+        return False
+    connection.execute(
+        insert(metadata_chunk).values(
             series_id=series_id,
             instance_count=len(instance_ids),
             instance_ids=struct.pack(f"<{len(instance_ids)}q", *instance_ids),
             body=body,
         )
-        .returning(metadata_chunk.c.chunk_id)
-    ).scalar_one()
-    taken = connection.execute(
-        update(instance)
-        .where(
-            and_(
-                instance.c.instance_id.in_(list(instance_ids)),
-                instance.c.series_id == series_id,
-                instance.c.current == 1,
-                _has_no_chunk(),
-            )
-        )
-        .values(chunk_id=chunk_id)
     )
-    if taken.rowcount == len(instance_ids):
-        return True
-    # Rows that were taken now name a chunk that is not there: they are without one, as before.
-    connection.execute(delete(metadata_chunk).where(metadata_chunk.c.chunk_id == chunk_id))
-    return False
+    return True
 
 
 def fingerprint(connection: Connection, series_ids: Sequence[int]) -> Fingerprint:

@@ -38,6 +38,7 @@ from sebago.dicom.facts import Facts
 from sebago.dicom.scan import Header
 from sebago.index import columns, findings
 from sebago.index.engine import after_commit
+from sebago.index.metadata import chunks_holding
 from sebago.index.record_sql import INSTANCE_COLUMNS, record_sql
 from sebago.index.statements import cursor
 from sebago.index.study_values import (
@@ -180,7 +181,7 @@ class _Batch:
         self.found: dict[SeriesKey, _Known] = {}  # to be remembered after the commit
         self.counts: dict[int, int] = {}  # series id: instances more
         self.changed: dict[int, int] = {}  # series id: latest received_us
-        self.chunks: set[int] = set()  # out of date
+        self.retired: list[tuple[int, int]] = []  # series and id of what is no longer current
         self.findings: list[findings.Finding] = []
 
     def record(self, items: Sequence[NewInstance]) -> list[Recorded]:
@@ -189,8 +190,9 @@ class _Batch:
         recorded = self._insert_all(keys, items, ids)
         self._fill(keys, items, ids)
         self._count(keys, items, ids, recorded)
-        for chunk_id in sorted(self.chunks):
-            self.run.execute(self.sql.delete_chunk, (chunk_id,))
+        for series_id, instance_id in sorted(self.retired):
+            for chunk_id in chunks_holding(self.connection, series_id, instance_id):
+                self.run.execute(self.sql.delete_chunk, (chunk_id,))
         self._mark(items)
         for finding in self.findings:
             findings.record(self.connection, finding)
@@ -340,9 +342,7 @@ class _Batch:
             return self._follow(row, *old)
         raise RuntimeError(f"instance {sop_instance_uid} comes and goes")
 
-    def _follow(
-        self, row: tuple[Any, ...], old_id: int, old_series_id: int, old_chunk_id: int | None
-    ) -> Recorded:
+    def _follow(self, row: tuple[Any, ...], old_id: int, old_series_id: int) -> Recorded:
         facility, sop_instance_uid, received_us = row[1], row[2], row[_RECEIVED_US]
         self.run.execute(self.sql.last_version, (sop_instance_uid, facility))
         version = int(self.run.fetchone()[0]) + 1
@@ -352,8 +352,7 @@ class _Batch:
             raise RuntimeError(f"instance {sop_instance_uid} has two current versions")
         self._more(row, 1)
         self._more((old_series_id, *row[1:]), -1)
-        if old_chunk_id is not None:
-            self.chunks.add(old_chunk_id)
+        self.retired.append((old_series_id, old_id))
         self.findings.append(
             findings.Finding(
                 findings.OTHER_CONTENT,

@@ -94,7 +94,7 @@ def record_sql(dialect: str) -> RecordSql:
     instance_key = ("sop_instance_uid", "facility", "current")
     current = instance.c.current == one
     lock = (
-        select(instance.c.instance_id, instance.c.series_id, instance.c.chunk_id)
+        select(instance.c.instance_id, instance.c.series_id)
         .where(*this_instance, current)
         .with_for_update()
     )

@@ -185,8 +185,6 @@ instance = Table(
     micros("received_us"),
     Column("current", SmallInteger, nullable=True),
     Column("version", Integer, nullable=False, server_default="1"),
-    # No reference: a chunk that is out of date is deleted, and its instances are then without one.
-    Column("chunk_id", key_type(), nullable=True),
     UniqueConstraint("sop_instance_uid", "facility", "current"),
     Index("ix_instance_series", "series_id"),
     sqlite_autoincrement=True,

@@ -179,7 +179,6 @@ def make_tables() -> None:
         sa.Column("received_us", sa.BigInteger(), nullable=False),
         sa.Column("current", sa.SmallInteger(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("chunk_id", key(), nullable=True),
         sa.ForeignKeyConstraint(
             ["series_id"],
             ["series.series_id"],
