@@ -15,7 +15,8 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,8 @@ CHUNK_INSTANCES: Final = 256
 """Objects in a chunk: about 1 MB of JSON, 40 kB compressed."""
 ZSTD_LEVEL: Final = 3
 SEPARATOR: Final = b",\n"
+Run = Callable[[Callable[[], bytes]], bytes]
+"""Carries out a piece of work, here or elsewhere, and gives back what it made."""
 WHOLE_BYTES_MAX: Final = 32 * 1024 * 1024
 """An answer up to this length is put together in memory, kept and compressed in one go."""
 
@@ -127,27 +130,42 @@ class MetadataStore:
 
     def _make(self, series_id: int, held: Sequence[Held]) -> bytes:
         """Write the JSON of these instances and keep it; keeping may fail, the answer does not."""
-        text = SEPARATOR.join([self.lines.line(one) for one in held])
+        text = self._text(held)
         try:
-            self._keep(series_id, [one.instance_id for one in held], text)
+            self._keep(series_id, held, _compressed(text))
         except SebagoError as error:
             log.warning("metadata-not-kept", code=error.code)
         return text
 
-    def _keep(self, series_id: int, instance_ids: Sequence[int], text: bytes) -> bool:
-        body = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(text)
-        with self._index.write() as conn:
-            return chunks.add_chunk(conn, series_id, instance_ids, body)
+    def _body(self, held: Sequence[Held]) -> bytes:
+        return _compressed(self._text(held))
 
-    def prepare(self, series_id: int, held: Sequence[Held]) -> int:
-        """Make chunks of these instances, which have none; how many were put into chunks."""
+    def _text(self, held: Sequence[Held]) -> bytes:
+        return SEPARATOR.join([self.lines.line(one) for one in held])
+
+    def _keep(self, series_id: int, held: Sequence[Held], body: bytes) -> bool:
+        with self._index.write() as conn:
+            return chunks.add_chunk(conn, series_id, [one.instance_id for one in held], body)
+
+    def prepare(self, series_id: int, held: Sequence[Held], run: Run) -> int:
+        """Make chunks of these instances, which have none; how many were put into chunks.
+
+        Args:
+            series_id: of all of them.
+            held: the instances.
+            run: calls what takes the processor's time; the database's turn is taken outside it.
+        """
         done = 0
         for start in range(0, len(held), CHUNK_INSTANCES):
             some = held[start : start + CHUNK_INSTANCES]
-            text = SEPARATOR.join([self.lines.line(one) for one in some])
-            if self._keep(series_id, [one.instance_id for one in some], text):
+            body = run(partial(self._body, some))
+            if self._keep(series_id, some, body):
                 done += len(some)
         return done
+
+
+def _compressed(text: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(text)
 
 
 class ReadyAnswers:

@@ -74,8 +74,8 @@ def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[
 
 
 def keep(settings: Settings, ready: Callable[[], None]) -> None:
-    """The keeper: background work, at the lowest priority."""
-    os.nice(19)
+    """The keeper: background work, behind everybody else's."""
+    os.nice(10)
     with open_archive(settings) as archive:
         keeper = Keeper(archive)
         _on_term(keeper.stop)
