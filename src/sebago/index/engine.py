@@ -246,7 +246,7 @@ class _Turn:
                     if self._connection is None:
                         self._connection = self._engine.connect()
                     try:
-                        yield from _transaction(self._connection)
+                        yield from _plain_transaction(self._connection)
                     except BaseException:
                         self._drop_if_unusable()
                         raise
@@ -286,6 +286,33 @@ def _transaction(connection: Connection) -> Iterator[Connection]:
         call()
 
 
+def _plain_transaction(connection: Connection) -> Iterator[Connection]:
+    """As `_transaction`, on SQLite: begun and ended on the driver itself.
+
+    What every received instance goes through runs on the driver's cursor; SQLAlchemy's own begin and
+    commit cost as much again as the statements. Where a rarer statement was run by SQLAlchemy it has
+    joined this transaction (`begin` below), and ends it.
+    """
+    driver: Any = connection.connection.driver_connection
+    calls: list[Callable[[], None]] = []
+    connection.info[_AFTER_COMMIT] = calls
+    driver.execute("BEGIN")
+    try:
+        yield connection
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            driver.commit()
+    except BaseException:
+        if connection.in_transaction():
+            connection.rollback()
+        if driver.in_transaction:
+            driver.rollback()
+        raise
+    for call in calls:
+        call()
+
+
 def _open_sqlite(data_dir: Path) -> Index:
     data_dir.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
@@ -316,7 +343,8 @@ def _open_sqlite(data_dir: Path) -> Index:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
-        driver.execute("BEGIN")
+        if not driver.in_transaction:  # else it joins the one of `_plain_transaction`
+            driver.execute("BEGIN")
 
     return Index(
         engine,

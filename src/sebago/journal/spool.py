@@ -44,6 +44,8 @@ from sebago.journal.space import Space
 DATA_AT = FIRST_RECORD + HEADER_BYTES
 """Where the data set begins in a segment of its own."""
 SYNC_EVERY_BYTES = 64 * 1024 * 1024
+HASH_EVERY_BYTES = 128 * 1024
+"""Hashed as it comes, while the sender fills the socket again, and not all at the end."""
 KEPT_BUFFERS = 16
 """Free buffers that the pool keeps; more are given back."""
 KEPT_BUFFER_BYTES = 1024 * 1024
@@ -165,6 +167,7 @@ class Spool:
         self._view = memoryview(self._buffer)
         self._given: memoryview | Spooled | None = None
         self._used = 0
+        self._hashed = 0
         self._high = 0
         self._unsynced = 0
         self._hash = blake3()
@@ -184,6 +187,8 @@ class Spool:
         """The first `count` bytes of the last `room` are there."""
         self._used += count
         self.nbytes += count
+        if self._used - self._hashed >= HASH_EVERY_BYTES:
+            self._hash_up()
 
     def write(self, data: bytes | memoryview) -> None:
         """Take all of `data`; for callers that have the bytes already."""
@@ -242,16 +247,21 @@ class Spool:
     ) -> None:
         self.abandon()
 
+    def _hash_up(self) -> None:
+        """Hash what has come since the last time; outside the interpreter's lock."""
+        self._hash.update(self._view[self._hashed : self._used])
+        self._hashed = self._used
+
     def _take_in(self) -> None:
-        """Hash what the buffer holds; outside the interpreter's lock, in one piece."""
-        self._hash.update(self._view[: self._used])
+        """Hash the rest of what the buffer holds."""
+        self._hash_up()
         self._high = max(self._high, self._used)
 
     def _flush(self, *, last: bool = False) -> None:
         """Write the buffer to the object's own file, and begin again at its start."""
         self._take_in()
         data = self._view[: self._used]
-        self._used = 0
+        self._used = self._hashed = 0
         if self.error is not None:
             return
         try:
