@@ -76,7 +76,7 @@ def test_what_is_damaged_is_named_and_everything_else_comes_back(filled):
     spoil(filled, "1.2.3.2.1.2")
     for path in (filled.folder / "data").glob("index.db*"):
         path.unlink()
-    done = filled("reindex")
+    done = filled.process("reindex")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("not indexed: ")

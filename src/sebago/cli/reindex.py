@@ -24,7 +24,7 @@ def reindex(ctx: typer.Context) -> int:
 
     call = Call.of(ctx)
     settings = call.settings()
-    configure("error", "reindex")
+    configure("critical", "reindex")  # what is found is said below, a line each
     started = time.monotonic()
     index = Index.open(settings.data, settings.database_url)
     try:
