@@ -385,7 +385,7 @@ def test_no_tracked_file_names_a_place_on_somebodys_machine_or_a_registry():
             re.escape(".".join(parts))
             for parts in (
                 ("pypi", "org"),
-                ("pythonhosted", "org"),
+                ("python" + "hosted", "org"),
                 ("registry", "npmjs"),
                 ("deb", "debian", "org"),
                 ("archive", "ubuntu", "com"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -23,8 +24,10 @@ AFTER_ERROR_S = 5.0
 class Keeper:
     """Runs until `stop`, in one thread."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, *, watch: Callable[[], None] = lambda: None) -> None:
+        """`watch` is called at every look: what is to be measured now and then."""
         self._archive = archive
+        self._watch = watch
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -35,6 +38,7 @@ class Keeper:
         """Do what is due, for ever."""
         while not self._stop.is_set():
             started = time.monotonic()
+            self._watch()
             try:
                 done = self._archive.prepare_metadata()
             except SebagoError as error:

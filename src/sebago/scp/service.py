@@ -32,6 +32,7 @@ from sebago.registry import Caller, Peer, Registry
 from sebago.retrieve import Archive
 from sebago.scp import contexts
 from sebago.scp.find import find
+from sebago.scp.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 from sebago.scp.query import FIND_MODELS, GET_MODELS, MOVE_MODELS
 from sebago.scp.sending import get, move
 
@@ -77,6 +78,7 @@ class Services:
             request.calling_ae_title, address, self._policy.open_facility
         )
         if caller is None:
+            ASSOCIATIONS.labels("refused").inc()
             log.warning(
                 "association-refused",
                 calling=request.calling_ae_title,
@@ -86,7 +88,10 @@ class Services:
             )
             return Admission(reject=REJECT_CALLING_AE)
         if self._policy.check_called_ae and request.called_ae_title != self._policy.ae_title:
+            ASSOCIATIONS.labels("refused").inc()
             return Admission(reject=REJECT_CALLED_AE)
+        ASSOCIATIONS.labels("admitted").inc()
+        ASSOCIATIONS_OPEN.inc()
         asker = caller.asker()
         source = Source(caller.facility, caller.authority, "dimse", caller.ae_title, address)
         return Admission(
@@ -153,6 +158,7 @@ class Services:
 
     def closed(self, association: Association) -> None:
         """One line for what an association brought."""
+        ASSOCIATIONS_OPEN.dec()
         guest: Guest = association.caller
         log.info(
             "association-closed",

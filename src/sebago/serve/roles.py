@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import structlog
+from prometheus_client import Gauge
 
 from sebago.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from sebago.dimse.acceptor import Acceptor
@@ -77,10 +81,23 @@ def keep(settings: Settings, ready: Callable[[], None]) -> None:
     """The keeper: background work, behind everybody else's."""
     os.nice(10)
     with open_archive(settings) as archive:
-        keeper = Keeper(archive)
+        keeper = Keeper(archive, watch=partial(watch_disk, settings))
         _on_term(keeper.stop)
         ready()
         keeper.run()
+
+
+FREE_BYTES = Gauge(
+    "sebago_journal_free_bytes",
+    "Free space on the disk of the journal.",
+    multiprocess_mode="mostrecent",
+)
+
+
+def watch_disk(settings: Settings) -> None:
+    """Say how much room there is."""
+    with contextlib.suppress(OSError):  # there is no journal yet
+        FREE_BYTES.set(shutil.disk_usage(settings.journal_dir).free)
 
 
 def serve_web(
