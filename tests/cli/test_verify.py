@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from tests.cli.archive import files, in_journal, opened, rows, spoil
@@ -70,3 +72,14 @@ def test_an_earlier_version_is_looked_after_too(filled, tmp_path):
     done = filled("verify", "--deep")
     (line,) = done.stderr.splitlines()
     assert "version 1" in line
+
+
+def test_a_row_that_the_index_lost_is_missed_by_the_journal(filled):
+    with sqlite3.connect(filled.folder / "data" / "index.db") as conn:
+        conn.execute("delete from instance where sop_instance_uid = '1.2.3.1.1.3'")
+    conn.close()
+    done = filled("verify", "--deep")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("not indexed: journal record ")
+    assert "reindex" in line

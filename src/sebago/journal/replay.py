@@ -229,12 +229,14 @@ def check(
     known: Mapping[tuple[str, int], int],
     *,
     found: Callable[[Finding], None],
+    each: Callable[[Replayed], None] = lambda record: None,
     read: Read = os.pread,
 ) -> Checked:
     """Read every byte of every record of every segment, and tell of all that is not as it should be.
 
     May run beside living writers: of their open segments it reads what is there.
-    `known` is as `since` in `replay`; here it tells up to where records must be.
+    `known` is as `since` in `replay`; here it tells up to where records must be. `each` is called with
+    every whole record.
     """
     checked = Checked()
     for folder in writer_folders(root):
@@ -249,6 +251,7 @@ def check(
                 tell = found if path.suffix == State.SEALED else _damage_only(found)
                 if walk.identify(tell):
                     for record in walk.records(tell):
+                        each(record)
                         checked.records += 1
                         checked.data_bytes += record.position.length
     return checked

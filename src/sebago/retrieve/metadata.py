@@ -81,7 +81,14 @@ class JsonLines:
                 code=error.code,
                 why=error.detail,
             )
-            return _identifiers_only(held)
+        except Exception as error:  # noqa: BLE001  (one odd object must not hide its whole series)
+            log.error(
+                "metadata-not-written",
+                sop_instance_uid=held.sop_instance_uid,
+                code="internal",
+                why=type(error).__name__,
+            )
+        return _identifiers_only(held)
 
 
 def _identifiers_only(held: Held) -> bytes:

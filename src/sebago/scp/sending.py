@@ -41,6 +41,9 @@ COUNT_MAX: Final = 0xFFFF
 """Counters are US; a study of more instances shows the most that it can."""
 
 PENDING_EVERY_S: Final = 0.5
+RESPONSE_TIMEOUT_S: Final = 120.0
+"""A destination that does not answer a C-STORE for so long is given up; the asker hears nothing of
+progress meanwhile, so it is shorter than what stores of gigabytes may take elsewhere."""
 CONTEXTS_MAX: Final = 128
 
 _WARNINGS: Final = frozenset({0xB000, 0xB006, 0xB007, 0x0001, 0x0107, 0x0116})
@@ -149,6 +152,7 @@ def move(
                 calling=ae_title,
                 contexts=_offers(batch),
                 identity=identity,
+                response_timeout_s=RESPONSE_TIMEOUT_S,
             )
         except SebagoError as error:
             _give_up(batch, tally, destination, error)
