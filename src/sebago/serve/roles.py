@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -44,6 +45,18 @@ def _on_term(call: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, handler)
 
 
+def _spare_the_collector() -> None:
+    """Keep what was made at the start out of the garbage collector's rounds.
+
+    Dictionaries, statements and routes are some hundred thousand objects that live as long as the
+    process, and each full round looked at all of them while nobody was answered. With four
+    associations of 0.53 MB, three runs each in turn: 6 % more instances, p99 16 instead of 18 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> None:
     """A receiving process: associations on the inherited socket, a thread each."""
     identity = Identity(
@@ -73,6 +86,7 @@ def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[
             associations_max=settings.dimse_associations_max,
         )
         _on_term(lambda: acceptor.stop(GRACE_S))
+        _spare_the_collector()
         ready()
         acceptor.serve_forever()
 
@@ -118,6 +132,7 @@ def serve_web(
             page_default=settings.query_page_default,
             instance_bytes_max=settings.max_instance_bytes,
         )
+        _spare_the_collector()
         if serve_http(app, listening, ready=ready, grace_s=GRACE_S):
             return
     os._exit(0)  # a request was cut off, and its thread may still be at work
