@@ -186,6 +186,14 @@ class Intake:
         if isinstance(result, Accepted):
             RECEIVED.labels(source.door, result.outcome).inc()
             RECEIVED_BYTES.labels(source.door).inc(result.length)
+            if result.outcome is Outcome.VERSION:
+                log.info(
+                    "new-version",
+                    door=source.door,
+                    facility=source.facility,
+                    sender=source.name,
+                    sop_instance_uid=result.sop_instance_uid,
+                )
         else:
             REFUSED.labels(source.door, result.code).inc()
             log.warning(
