@@ -304,7 +304,7 @@ class _Walk:
 
     def prepare(self, found: Callable[[Finding], None]) -> bool:
         """Whether there is anything to replay; if so it is on the disk afterwards."""
-        if not self.identify(found):
+        if self.at + HEADER_BYTES > self.limit or not self.identify(found):
             return False
         header = self._header(self.at)
         if header is not None and header.kind is RecordKind.END:

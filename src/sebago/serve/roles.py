@@ -26,6 +26,7 @@ from sebago.keeper import Keeper
 from sebago.scp import Policy
 from sebago.scp import Services as DimseServices
 from sebago.serve.services import Services, open_archive
+from sebago.serve.supervise import started_anew
 from sebago.settings import Settings
 from sebago.web.app import build_app
 from sebago.web.server import serve_http
@@ -62,7 +63,7 @@ def receive_dimse(settings: Settings, listening: socket.socket, ready: Callable[
     identity = Identity(
         IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, settings.dimse_pdu_bytes_max
     )
-    with Services.open(settings) as services:
+    with Services.open(settings, recover_journal=started_anew()) as services:
         handler = DimseServices(
             services.archive,
             services.intake,
@@ -122,7 +123,7 @@ def serve_web(
     with_dimse: bool = True,
 ) -> None:
     """A web worker: HTTP on the inherited socket. `with_dimse`: this server has that door too."""
-    with Services.open(settings, spare_segments=0) as services:
+    with Services.open(settings, spare_segments=0, recover_journal=started_anew()) as services:
         app = build_app(
             services.archive,
             services.intake,

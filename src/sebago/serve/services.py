@@ -30,18 +30,22 @@ class Services:
     archive: Archive
 
     @classmethod
-    def open(cls, settings: Settings, *, spare_segments: int = 1) -> Services:
+    def open(
+        cls, settings: Settings, *, spare_segments: int = 1, recover_journal: bool = True
+    ) -> Services:
         """Open everything; what a dead process left in the journal is put into the index first.
 
         Args:
             settings: of this deployment.
             spare_segments: journal segments written ahead; 0 for a command that ends soon.
+            recover_journal: False where that has just been done for all processes.
 
         Raises:
             NewerDatabase, IndexAway, OperatorsFault: as `Index.open`.
         """
         index = Index.open(settings.data, settings.database_url)
-        recover(index, settings.journal_dir)
+        if recover_journal:
+            recover(index, settings.journal_dir)
         ledger = Ledger(index)
         access_log = AccessLog(ledger)
         return cls(

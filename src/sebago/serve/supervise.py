@@ -36,6 +36,9 @@ DEATHS = Counter("sebago_worker_deaths_total", "Workers that ended by themselves
 READY: Final = b"1"
 """What a worker writes to its pipe when its door is open; what else it writes is its last words."""
 
+_started_anew = False
+"""Of this process; set once, right after the fork."""
+
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_PDEATHSIG = 1
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -100,7 +103,7 @@ def supervise(
             waiting.append((time.monotonic() + delay, dead.worker, failures))
         for item in [item for item in waiting if item[0] <= time.monotonic()]:
             waiting.remove(item)
-            again = _start(item[1])
+            again = _start(item[1], anew=True)
             os.close(again.ready_fd)
             again.failures = item[2]
             running.append(again)
@@ -152,13 +155,20 @@ def _revived(last_words: bytes, otherwise: str) -> SebagoError:
     return OperatorsFault(detail, why=why, do=do)
 
 
-def _start(worker: Worker) -> _Running:
+def started_anew() -> bool:
+    """Whether this worker follows one that died, and so has to look for what that one left."""
+    return _started_anew
+
+
+def _start(worker: Worker, *, anew: bool = False) -> _Running:
     ready_fd, said_fd = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
+        global _started_anew
+        _started_anew = anew
         os.close(ready_fd)
         os._exit(_worker_main(worker, parent, said_fd))
     os.close(said_fd)
