@@ -5,9 +5,8 @@ quiet for a moment or when many of its instances wait, so that chunks are neithe
 Nothing is lost when this stops: what has no chunk is written when it is first asked for.
 
 Writing the JSON takes a core for a quarter of a millisecond an instance, just while a burst comes in.
-It runs in a thread that the system schedules only where nobody else wants to (SCHED_IDLE): with a
-merely nice one, a receiver that woke from its sync waited out the other's slice, some 4 ms. The
-database's turn is taken in the ordinary thread, so that nobody waits for one that is not scheduled.
+It runs in a thread that the system schedules only where nobody else wants to (SCHED_IDLE), so that a
+receiver that wakes from its sync need not wait out its slice. The database's turn is taken in the ordinary thread, so that nobody waits for one that is not scheduled.
 """
 
 from __future__ import annotations

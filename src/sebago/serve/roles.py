@@ -50,8 +50,8 @@ def _spare_the_collector() -> None:
     """Keep what was made at the start out of the garbage collector's rounds.
 
     Dictionaries, statements and routes are some hundred thousand objects that live as long as the
-    process, and each full round looked at all of them while nobody was answered. With four
-    associations of 0.53 MB, three runs each in turn: 6 % more instances, p99 16 instead of 18 ms.
+    process, and each full round looks at all of them while nobody is answered. The gain was within
+    the noise of the machine it was measured on (docs/decisions/0008).
     """
     gc.collect()
     gc.freeze()
