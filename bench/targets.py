@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.load import StoreTarget
 from bench.web import WebClient
 from tests import peers
-from tests.whole.server import Server, require_serve
+from tests.whole.server import Server
 
 SEBAGO, ORTHANC, STORESCP, PYNETDICOM, DISK = (
     "Sebago",
@@ -64,7 +64,6 @@ def versions() -> dict[str, str]:
 
 
 def _sebago_version() -> str:
-    require_serve()
     import sebago
 
     return str(getattr(sebago, "__version__", "here"))

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.peers import Absent, DidNotStart, Running
+from tests.peers import DidNotStart, Running
 from tests.whole.crash_client import CALLING
 from tests.whole.crash_tail import tear
 from tests.whole.parts import (
@@ -358,8 +358,6 @@ def main() -> int:
         good = outcome.good()
         _say(outcome.summary())
         _say(f"{'good' if good else 'NOT GOOD'} after {time.monotonic() - began:.0f} s")
-    except Absent as absent:
-        _say(str(absent))
     finally:
         if good or not asked.keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.peers import Absent, DidNotStart, Running, free_port
+from tests.peers import DidNotStart, Running, free_port
 
 START_TIMEOUT_S = 30.0
 
@@ -33,17 +33,6 @@ def sebago_command() -> tuple[str, ...]:
     if script.is_file():
         return (str(script),)
     return (sys.executable, "-c", "from sebago.cli import main; raise SystemExit(main())")
-
-
-@functools.cache
-def require_serve() -> None:
-    """Raise `Absent` while the package has no `serve` command."""
-    asked = subprocess.run(
-        [*sebago_command(), "serve", "--help"], capture_output=True, text=True, timeout=60
-    )
-    if asked.returncode != 0:
-        said = (asked.stderr or asked.stdout).strip().splitlines()
-        raise Absent(f"`sebago serve` is not there: {said[0] if said else asked.returncode}")
 
 
 @dataclass(slots=True)
@@ -70,7 +59,6 @@ class Server:
 
     def __post_init__(self) -> None:
         """Make the folders; start nothing."""
-        require_serve()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     # --- where it is

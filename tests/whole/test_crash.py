@@ -7,17 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Absent
 from tests.whole.crash import Harness
 
 
 @pytest.mark.timeout(600)
 def test_twenty_kills_under_load_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    try:
-        outcome = Harness(tmp_path, kills=20, seed=seed, load_s=(0.3, 1.2)).run()
-    except Absent as absent:
-        pytest.skip(str(absent))
+    outcome = Harness(tmp_path, kills=20, seed=seed, load_s=(0.3, 1.2)).run()
     assert outcome.good(), f"seed {seed}\n{outcome.summary()}"
     assert outcome.kills == 20
     assert outcome.kills_in_recovery == 5
